@@ -1,0 +1,3 @@
+#![no_std]
+#![doc = "placeholder"]
+pub mod observations;

@@ -1,0 +1,333 @@
+//! What was observed: sparse crowd answers, grouped by task and by worker.
+//!
+//! An answer is one `u32`, its *cell*: `worker · labels + label`. A table with one row per cell
+//! (a confusion matrix, a count) is then read and written without any further arithmetic.
+//! Rows are checked once, when the view is made; kernels rely on it.
+//!
+//! ```text
+//!   task_offsets  0       2   3           6          task t owns cells[task_offsets[t]..task_offsets[t + 1]]
+//!   cells         4   9   1   4   6   9              cell = worker · labels + label
+//! ```
+
+use core::fmt;
+use core::ops::Range;
+
+/// Answers of a crowd, grouped by task.
+///
+/// The same worker may answer a task several times (replicates count each time).
+///
+/// ```
+/// # use mixlet_core::observations::Answers;
+/// // Two tasks, three workers, labels 0 and 1. Task 0: worker 0 says 1, worker 2 says 1. Task 1: worker 1 says 0.
+/// let answers = Answers::new(3, 2, &[0, 2, 3], &[1, 5, 2]).unwrap();
+/// assert_eq!(answers.tasks(), 2);
+/// assert_eq!(answers.task(0), [1, 5]);
+/// assert_eq!((answers.worker(5), answers.label(5)), (2, 1));
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Answers<'a> {
+    workers: u32,
+    labels: u32,
+    task_offsets: &'a [u32],
+    cells: &'a [u32],
+}
+
+/// What can be wrong with answers handed to [`Answers::new`], [`group_by_task`] or [`WorkerTasks::fill`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AnswersError {
+    /// There are no labels.
+    NoLabels,
+    /// `workers · labels` does not fit into 32 bits.
+    TooManyCells {
+        /// Number of workers.
+        workers: u32,
+        /// Number of labels.
+        labels: u32,
+    },
+    /// More answers than 32-bit offsets can address.
+    TooManyAnswers(usize),
+    /// An array's length is not what the others imply.
+    Length {
+        /// Which array.
+        what: &'static str,
+        /// Its length.
+        found: usize,
+        /// The length it must have.
+        expected: usize,
+    },
+    /// An offset is smaller than the one before it, or larger than the number of answers.
+    Offset {
+        /// The task it belongs to.
+        task: usize,
+    },
+    /// A task, worker, label or cell is out of range.
+    OutOfRange {
+        /// Which of them.
+        what: &'static str,
+        /// The position of the answer.
+        answer: usize,
+        /// The rejected value.
+        found: u32,
+        /// The number of values there are.
+        count: u32,
+    },
+}
+
+impl fmt::Display for AnswersError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::NoLabels => write!(f, "there are no labels, expected at least one"),
+            Self::TooManyCells { workers, labels } => {
+                write!(f, "{workers} workers times {labels} labels, expected a product below 2^32")
+            }
+            Self::TooManyAnswers(found) => write!(f, "there are {found} answers, expected fewer than 2^32"),
+            Self::Length { what, found, expected } => {
+                write!(f, "{what} holds {found} values, expected {expected}")
+            }
+            Self::Offset { task } => {
+                write!(f, "offset of task {task} falls or exceeds the number of answers")
+            }
+            Self::OutOfRange { what, answer, found, count } => {
+                write!(f, "{what} of answer {answer} is {found}, expected a value below {count}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for AnswersError {}
+
+impl<'a> Answers<'a> {
+    /// Checks every offset and cell; nothing after this looks at them again.
+    ///
+    /// `task_offsets` holds one more value than there are tasks, starting at 0 and ending at `cells.len()`.
+    pub fn new(
+        workers: u32,
+        labels: u32,
+        task_offsets: &'a [u32],
+        cells: &'a [u32],
+    ) -> Result<Self, AnswersError> {
+        let count = cell_count(workers, labels)?;
+        let ends = (task_offsets.first(), task_offsets.last());
+        if ends.0 != Some(&0) || ends.1.map(|&end| end as usize) != Some(cells.len()) {
+            let found = ends.1.map_or(0, |&end| end as usize);
+            return Err(AnswersError::Length { what: "cells", found: cells.len(), expected: found });
+        }
+        if let Some(task) = task_offsets.windows(2).position(|pair| pair.first() > pair.last()) {
+            return Err(AnswersError::Offset { task });
+        }
+        if let Some(answer) = cells.iter().position(|&cell| cell >= count) {
+            let found = cells.get(answer).copied().unwrap_or(0);
+            return Err(AnswersError::OutOfRange { what: "cell", answer, found, count });
+        }
+        Ok(Self { workers, labels, task_offsets, cells })
+    }
+
+    /// Number of tasks.
+    pub fn tasks(&self) -> usize {
+        self.task_offsets.len().saturating_sub(1)
+    }
+
+    /// Number of workers.
+    pub fn workers(&self) -> usize {
+        self.workers as usize
+    }
+
+    /// Number of labels a worker may give.
+    pub fn labels(&self) -> usize {
+        self.labels as usize
+    }
+
+    /// `workers · labels`: one more than the largest cell.
+    pub fn cell_count(&self) -> usize {
+        self.workers as usize * self.labels as usize
+    }
+
+    /// The cells of all answers, task after task.
+    pub fn cells(&self) -> &'a [u32] {
+        self.cells
+    }
+
+    /// `[tasks + 1]`: where each task's answers start.
+    pub fn task_offsets(&self) -> &'a [u32] {
+        self.task_offsets
+    }
+
+    /// The cells of one task's answers, in the order they were given; none if there is no such task.
+    #[inline(always)]
+    pub fn task(&self, task: usize) -> &'a [u32] {
+        match (self.task_offsets.get(task), self.task_offsets.get(task + 1)) {
+            (Some(&start), Some(&end)) => self.cells.get(start as usize..end as usize).unwrap_or(&[]),
+            _ => &[],
+        }
+    }
+
+    /// The cells of each task of a range, in order.
+    #[inline(always)]
+    pub fn rows(&self, tasks: Range<usize>) -> impl Iterator<Item = &'a [u32]> + use<'a> {
+        let cells = self.cells;
+        let offsets = self.task_offsets.get(tasks.start..tasks.end.saturating_add(1)).unwrap_or(&[]);
+        offsets.windows(2).map(move |pair| match *pair {
+            [start, end] => cells.get(start as usize..end as usize).unwrap_or(&[]),
+            _ => &[],
+        })
+    }
+
+    /// The worker a cell belongs to.
+    #[inline(always)]
+    pub fn worker(&self, cell: u32) -> usize {
+        (cell / self.labels) as usize
+    }
+
+    /// The label a cell stands for.
+    #[inline(always)]
+    pub fn label(&self, cell: u32) -> usize {
+        (cell % self.labels) as usize
+    }
+}
+
+/// Groups answers given in any order by task: writes `task_offsets` `[tasks + 1]` and `cells` `[answers]`.
+///
+/// Count, scan, stable fill: answers of a task keep their order.
+///
+/// ```
+/// # use mixlet_core::observations::group_by_task;
+/// let (mut task_offsets, mut cells) = ([0; 3], [0; 3]);
+/// group_by_task((3, 2), &[1, 0, 0], &[1, 0, 2], &[0, 1, 1], &mut task_offsets, &mut cells).unwrap();
+/// assert_eq!((task_offsets, cells), ([0, 2, 3], [1, 5, 2]));
+/// ```
+pub fn group_by_task(
+    (workers, labels): (u32, u32),
+    answer_tasks: &[u32],
+    answer_workers: &[u32],
+    answer_labels: &[u32],
+    task_offsets: &mut [u32],
+    cells: &mut [u32],
+) -> Result<(), AnswersError> {
+    cell_count(workers, labels)?;
+    let answers = answer_tasks.len();
+    if u32::try_from(answers).is_err() {
+        return Err(AnswersError::TooManyAnswers(answers));
+    }
+    for (what, found) in
+        [("workers", answer_workers.len()), ("labels", answer_labels.len()), ("cells", cells.len())]
+    {
+        if found != answers {
+            return Err(AnswersError::Length { what, found, expected: answers });
+        }
+    }
+    let Some(tasks) = task_offsets.len().checked_sub(1) else {
+        return Err(AnswersError::Length { what: "task offsets", found: 0, expected: 1 });
+    };
+    for (what, values, count) in [
+        ("task", answer_tasks, u32::try_from(tasks).unwrap_or(u32::MAX)),
+        ("worker", answer_workers, workers),
+        ("label", answer_labels, labels),
+    ] {
+        if let Some((answer, &found)) = values.iter().enumerate().find(|&(_, &value)| value >= count) {
+            return Err(AnswersError::OutOfRange { what, answer, found, count });
+        }
+    }
+
+    count_and_scan(answer_tasks.iter().map(|&task| task as usize), task_offsets);
+    // Fill: each offset walks to the start of the next task, then all move back by one.
+    for ((&task, &worker), &label) in answer_tasks.iter().zip(answer_workers).zip(answer_labels) {
+        place(task_offsets, task as usize, cells, worker * labels + label);
+    }
+    shift_back(task_offsets);
+    Ok(())
+}
+
+/// Which tasks each worker answered: the other direction of [`Answers`].
+///
+/// A task that a worker answered several times is listed as often, in adjacent places.
+#[derive(Clone, Copy, Debug)]
+pub struct WorkerTasks<'a> {
+    offsets: &'a [u32],
+    tasks: &'a [u32],
+}
+
+impl<'a> WorkerTasks<'a> {
+    /// Builds the index in memory of the caller: `offsets` `[workers + 1]`, `tasks` `[answers]`.
+    ///
+    /// ```
+    /// # use mixlet_core::observations::{Answers, WorkerTasks};
+    /// let answers = Answers::new(3, 2, &[0, 2, 3], &[1, 5, 0]).unwrap();
+    /// let (mut offsets, mut tasks) = ([0; 4], [0; 3]);
+    /// let by_worker = WorkerTasks::fill(answers, &mut offsets, &mut tasks).unwrap();
+    /// assert_eq!(by_worker.worker(0), [0, 1]);
+    /// assert!(by_worker.worker(1).is_empty());
+    /// ```
+    pub fn fill(
+        answers: Answers<'_>,
+        offsets: &'a mut [u32],
+        tasks: &'a mut [u32],
+    ) -> Result<Self, AnswersError> {
+        for (what, found, expected) in [
+            ("worker offsets", offsets.len(), answers.workers() + 1),
+            ("worker tasks", tasks.len(), answers.cells.len()),
+        ] {
+            if found != expected {
+                return Err(AnswersError::Length { what, found, expected });
+            }
+        }
+        count_and_scan(answers.cells.iter().map(|&cell| answers.worker(cell)), offsets);
+        for (task, cells) in (0..).zip(answers.rows(0..answers.tasks())) {
+            for &cell in cells {
+                place(offsets, answers.worker(cell), tasks, task);
+            }
+        }
+        shift_back(offsets);
+        Ok(Self { offsets, tasks })
+    }
+
+    /// The tasks a worker answered, ascending; none if there is no such worker.
+    pub fn worker(&self, worker: usize) -> &'a [u32] {
+        match (self.offsets.get(worker), self.offsets.get(worker + 1)) {
+            (Some(&start), Some(&end)) => self.tasks.get(start as usize..end as usize).unwrap_or(&[]),
+            _ => &[],
+        }
+    }
+}
+
+fn cell_count(workers: u32, labels: u32) -> Result<u32, AnswersError> {
+    if labels == 0 {
+        return Err(AnswersError::NoLabels);
+    }
+    workers.checked_mul(labels).ok_or(AnswersError::TooManyCells { workers, labels })
+}
+
+/// Counts keys into `offsets[key]`, then turns the counts into starts; the last value is the total.
+fn count_and_scan(keys: impl Iterator<Item = usize>, offsets: &mut [u32]) {
+    offsets.fill(0);
+    for key in keys {
+        if let Some(count) = offsets.get_mut(key) {
+            *count += 1;
+        }
+    }
+    let mut total = 0;
+    for offset in offsets {
+        total += core::mem::replace(offset, total);
+    }
+}
+
+/// Writes `value` at the key's next free place.
+#[inline(always)]
+fn place(offsets: &mut [u32], key: usize, values: &mut [u32], value: u32) {
+    if let Some(next) = offsets.get_mut(key) {
+        if let Some(slot) = values.get_mut(*next as usize) {
+            *slot = value;
+        }
+        *next += 1;
+    }
+}
+
+/// After a fill every offset stands at the next key's start: move all by one place.
+fn shift_back(offsets: &mut [u32]) {
+    if let Some(last) = offsets.len().checked_sub(1) {
+        offsets.copy_within(0..last, 1);
+        if let Some(first) = offsets.first_mut() {
+            *first = 0;
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Placeholder so that the root package has a target.
