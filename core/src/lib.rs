@@ -1,3 +1,17 @@
+//! Allocation-free, `no_std` kernels for mixtures.
+//!
+//! ```text
+//!   answers.csv ─► observations ─► em::start ─► em::fit ─► responsibilities, parameters
+//!                        └───────► select: pairwise information ─► order of workers, residue
+//! ```
+//!
+//! * [`observations`]: sparse answers of a crowd, by task and by worker.
+//! * [`em`]: expectation–maximisation; Dawid–Skene, one coin; starts.
+//! * [`numeric`]: exponentials, logarithms, log-sum-exp over slices.
+//!
+//! Kernels take slices; nothing here allocates, and no input makes them panic.
 #![no_std]
-#![doc = "placeholder"]
+
+pub mod em;
+pub mod numeric;
 pub mod observations;

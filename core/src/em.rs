@@ -1,0 +1,312 @@
+//! Expectation–maximisation for latent-class models: one engine, any model.
+//!
+//! ```text
+//!   start ─► maximize ─► ┌ expectation ► accumulate ┐ per block of rows ─► maximize ─► … ─► responsibilities
+//!                        └──────── one sweep ───────┘
+//! ```
+//!
+//! A model works on a block of rows, so the call through the trait costs nothing and a model may
+//! tabulate. Expected sufficient statistics are one flat slice that adds: over blocks, threads and
+//! hosts. The *objective*, log-likelihood + log-prior, never falls.
+
+use core::fmt;
+use core::ops::Range;
+
+pub mod dawid_skene;
+pub mod one_coin;
+pub mod start;
+
+/// Marks a row whose class is not known, in a slice of known classes.
+pub const UNKNOWN: u32 = u32::MAX;
+
+/// Rows a block holds: its responsibilities stay in the first-level cache.
+pub const BLOCK_ROWS: usize = 256;
+
+/// The lengths a latent-class model works with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ModelShape {
+    /// Rows (tasks, items).
+    pub rows: usize,
+    /// Latent classes.
+    pub classes: usize,
+    /// Values in the slice of expected sufficient statistics.
+    pub statistics: usize,
+}
+
+impl ModelShape {
+    /// Values of scratch that [`sweep`] needs.
+    pub fn sweep_scratch_len(&self) -> usize {
+        BLOCK_ROWS.min(self.rows) * self.classes
+    }
+}
+
+/// A mixture whose rows are independent given their class.
+pub trait LatentClassModel {
+    /// The lengths of everything the model reads and writes.
+    fn shape(&self) -> ModelShape;
+
+    /// Writes `P(class | row)` `[rows, classes]` and returns the log-likelihood of the rows.
+    fn expectation(&self, rows: Range<usize>, responsibilities: &mut [f64]) -> Result<f64, EmError>;
+
+    /// Adds the rows' expected sufficient statistics.
+    fn accumulate(&self, rows: Range<usize>, responsibilities: &[f64], statistics: &mut [f64]);
+
+    /// Sets the parameters that maximise the expected objective.
+    fn maximize(&mut self, statistics: &[f64]);
+
+    /// The log-density of the parameters under the prior, up to a constant.
+    fn log_prior(&self) -> f64;
+}
+
+/// What can go wrong in a fit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum EmError {
+    /// A row has probability zero under every class.
+    ImpossibleRow {
+        /// The row.
+        row: usize,
+    },
+    /// A slice's length is not what the shape says.
+    Length {
+        /// Which slice.
+        what: &'static str,
+        /// Its length.
+        found: usize,
+        /// The length it must have.
+        expected: usize,
+    },
+    /// A known class is out of range.
+    KnownClass {
+        /// The row.
+        row: usize,
+        /// The rejected class.
+        class: u32,
+        /// The number of classes.
+        classes: usize,
+    },
+    /// A pseudocount, weight or tolerance is negative or not a number.
+    NotANonNegativeNumber {
+        /// Which setting.
+        what: &'static str,
+        /// The rejected value.
+        value: f64,
+    },
+}
+
+impl fmt::Display for EmError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::ImpossibleRow { row } => {
+                write!(f, "row {row} has probability zero under every class, expected a possible class")
+            }
+            Self::Length { what, found, expected } => {
+                write!(f, "{what} holds {found} values, expected {expected}")
+            }
+            Self::KnownClass { row, class, classes } => {
+                write!(f, "known class of row {row} is {class}, expected a value below {classes}")
+            }
+            Self::NotANonNegativeNumber { what, value } => {
+                write!(f, "{what} is {value}, expected a number that is not negative")
+            }
+        }
+    }
+}
+
+impl core::error::Error for EmError {}
+
+/// When a fit ends.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct FitSettings {
+    /// Maximisations after the start's.
+    pub rounds: u32,
+    /// Stop when the objective gains less than this share of its size; 0 runs all rounds.
+    pub tolerance: f64,
+}
+
+impl Default for FitSettings {
+    /// 500 rounds are enough for every set we know; at 1e-7 labels have long stopped changing.
+    fn default() -> Self {
+        Self { rounds: 500, tolerance: 1e-7 }
+    }
+}
+
+/// Why a fit ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "snake_case"))]
+pub enum Stop {
+    /// The objective gained less than the tolerance.
+    Converged,
+    /// All rounds were done.
+    IterationLimit,
+}
+
+/// The state of a fit after `round` maximisations.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Round {
+    /// Maximisations since the start's.
+    pub round: u32,
+    /// Log-likelihood of the rows, in nats.
+    pub log_likelihood: f64,
+    /// Log-likelihood + log-prior: what EM raises.
+    pub objective: f64,
+}
+
+/// The result of a fit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Fit {
+    /// The last round.
+    pub last: Round,
+    /// Why it was the last.
+    pub stop: Stop,
+}
+
+/// One pass over a range of rows: expectation and accumulation, block by block.
+///
+/// Adds to `statistics` and returns the rows' log-likelihood. `scratch` holds
+/// [`sweep_scratch_len`](ModelShape::sweep_scratch_len) values. Errors name the row.
+#[inline(always)]
+pub fn sweep<M: LatentClassModel + ?Sized>(
+    model: &M,
+    rows: Range<usize>,
+    statistics: &mut [f64],
+    scratch: &mut [f64],
+) -> Result<f64, EmError> {
+    let shape = model.shape();
+    check_length("statistics", statistics.len(), shape.statistics)?;
+    check_length("scratch", scratch.len(), shape.sweep_scratch_len())?;
+    let mut log_likelihood = 0.0;
+    for start in rows.clone().step_by(BLOCK_ROWS) {
+        let block = start..rows.end.min(start + BLOCK_ROWS);
+        let Some(responsibilities) = scratch.get_mut(..block.len() * shape.classes) else {
+            continue;
+        };
+        log_likelihood += model.expectation(block.clone(), responsibilities)?;
+        model.accumulate(block, responsibilities, statistics);
+    }
+    Ok(log_likelihood)
+}
+
+/// Raises the objective round by round until it gains no more.
+///
+/// The model must have been given parameters: by a start, or by hand. `sweep` zeroes and fills the
+/// statistics and returns the log-likelihood of all rows: [`fit`] passes [`sweep`](sweep()), a
+/// runtime with threads its own. `observe` sees every round, also round 0, the start's parameters.
+pub fn fit_with<M: LatentClassModel>(
+    model: &mut M,
+    settings: FitSettings,
+    statistics: &mut [f64],
+    mut sweep: impl FnMut(&M, &mut [f64]) -> Result<f64, EmError>,
+    mut observe: impl FnMut(Round),
+) -> Result<Fit, EmError> {
+    check_number("tolerance", settings.tolerance)?;
+    check_length("statistics", statistics.len(), model.shape().statistics)?;
+    let mut previous = f64::NEG_INFINITY;
+    let mut round = 0;
+    loop {
+        let log_likelihood = sweep(model, statistics)?;
+        let last = Round { round, log_likelihood, objective: log_likelihood + model.log_prior() };
+        observe(last);
+        if last.objective - previous < settings.tolerance * libm::fabs(last.objective) {
+            return Ok(Fit { last, stop: Stop::Converged });
+        }
+        if round >= settings.rounds {
+            return Ok(Fit { last, stop: Stop::IterationLimit });
+        }
+        previous = last.objective;
+        model.maximize(statistics);
+        round += 1;
+    }
+}
+
+/// [`fit_with`] on one thread. `scratch` holds [`sweep_scratch_len`](ModelShape::sweep_scratch_len) values.
+pub fn fit<M: LatentClassModel>(
+    model: &mut M,
+    settings: FitSettings,
+    statistics: &mut [f64],
+    scratch: &mut [f64],
+) -> Result<Fit, EmError> {
+    let one_thread = |model: &M, statistics: &mut [f64]| {
+        statistics.fill(0.0);
+        sweep(model, 0..model.shape().rows, statistics, scratch)
+    };
+    fit_with(model, settings, statistics, one_thread, |_| ())
+}
+
+/// The index of the largest value; ties go to the lower index.
+///
+/// ```
+/// # use mixlet_core::em::most_likely_class;
+/// assert_eq!(most_likely_class(&[0.2, 0.4, 0.4]), 1);
+/// ```
+pub fn most_likely_class(posterior: &[f64]) -> usize {
+    let mut best = 0;
+    let mut largest = f64::NEG_INFINITY;
+    for (class, &probability) in posterior.iter().enumerate() {
+        if probability > largest {
+            (best, largest) = (class, probability);
+        }
+    }
+    best
+}
+
+/// What is known about rows beside their answers; the default is nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RowFacts<'a> {
+    /// `[rows]`: the class of each row, or [`UNKNOWN`]. A known class masks the others.
+    pub known_classes: Option<&'a [u32]>,
+    /// `[rows]`: how often each row counts.
+    pub weights: Option<&'a [f64]>,
+}
+
+impl<'a> RowFacts<'a> {
+    /// Checks lengths and ranges against the model's shape.
+    pub fn check(&self, rows: usize, classes: usize) -> Result<(), EmError> {
+        if let Some(known) = self.known_classes {
+            check_length("known classes", known.len(), rows)?;
+            let wrong = |&(_, &class): &(usize, &u32)| class != UNKNOWN && class as usize >= classes;
+            if let Some((row, &class)) = known.iter().enumerate().find(wrong) {
+                return Err(EmError::KnownClass { row, class, classes });
+            }
+        }
+        if let Some(weights) = self.weights {
+            check_length("weights", weights.len(), rows)?;
+            weights.iter().try_for_each(|&weight| check_number("weight", weight))?;
+        }
+        Ok(())
+    }
+
+    /// The weights of a range of rows.
+    #[inline(always)]
+    pub(crate) fn weights_of(&self, rows: Range<usize>) -> Option<&'a [f64]> {
+        self.weights.and_then(|weights| weights.get(rows))
+    }
+
+    /// Replaces `values` `[rows, classes]` of every other class than a row's known one by `masked`.
+    #[inline(always)]
+    pub(crate) fn mask(&self, rows: Range<usize>, classes: usize, values: &mut [f64], masked: f64) {
+        let Some(known) = self.known_classes.and_then(|known| known.get(rows)) else {
+            return;
+        };
+        for (row, &class) in values.chunks_exact_mut(classes).zip(known) {
+            if class != UNKNOWN {
+                let others = row.iter_mut().enumerate().filter(|&(other, _)| other != class as usize);
+                others.for_each(|(_, value)| *value = masked);
+            }
+        }
+    }
+}
+
+pub(crate) fn check_length(what: &'static str, found: usize, expected: usize) -> Result<(), EmError> {
+    if found == expected { Ok(()) } else { Err(EmError::Length { what, found, expected }) }
+}
+
+pub(crate) fn check_number(what: &'static str, value: f64) -> Result<(), EmError> {
+    if value >= 0.0 && value.is_finite() {
+        Ok(())
+    } else {
+        Err(EmError::NotANonNegativeNumber { what, value })
+    }
+}

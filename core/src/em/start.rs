@@ -1,0 +1,109 @@
+//! Starts of a fit: responsibilities from the vote or given ones, or random parameters.
+//!
+//! The spectral start has a file of its own, [`spectral`](super::spectral).
+
+use core::ops::Range;
+
+use rand_core::Rng;
+
+use super::dawid_skene::DawidSkene;
+use super::{EmError, LatentClassModel, RowFacts};
+use crate::observations::Answers;
+
+/// Shares of the votes: `out[t, k]` is the share of task `t`'s answers, among the selected workers', that say `k`.
+///
+/// Uniform for a task without such an answer; 1 for a known class. `out` is `[rows, labels]`.
+///
+/// ```
+/// # use mixlet_core::{em::{RowFacts, start::vote_shares}, observations::Answers};
+/// let answers = Answers::new(3, 2, &[0, 3, 3], &[0, 3, 5]).unwrap(); // labels 0, 1, 1; then a task nobody answered
+/// let mut out = [f64::NAN; 4];
+/// vote_shares(answers, None, RowFacts::default(), 0..2, &mut out);
+/// assert_eq!(out, [1.0 / 3.0, 2.0 / 3.0, 0.5, 0.5]);
+/// ```
+pub fn vote_shares(
+    answers: Answers<'_>,
+    selected: Option<&[bool]>,
+    facts: RowFacts<'_>,
+    rows: Range<usize>,
+    out: &mut [f64],
+) {
+    let labels = answers.labels();
+    let counts = |worker: usize| selected.is_none_or(|selected| selected.get(worker) == Some(&true));
+    for (cells, votes) in answers.rows(rows.clone()).zip(out.chunks_exact_mut(labels)) {
+        votes.fill(0.0);
+        let mut voters = 0.0;
+        for &cell in cells {
+            if selected.is_none() || counts(answers.worker(cell)) {
+                voters += 1.0;
+                if let Some(votes) = votes.get_mut(answers.label(cell)) {
+                    *votes += 1.0;
+                }
+            }
+        }
+        let even = 1.0 / labels as f64;
+        votes.iter_mut().for_each(|votes| *votes = if voters > 0.0 { *votes / voters } else { even });
+    }
+    facts.mask(rows.clone(), labels, out, 0.0);
+    let Some(known) = facts.known_classes.and_then(|known| known.get(rows)) else {
+        return;
+    };
+    for (votes, &class) in out.chunks_exact_mut(labels).zip(known) {
+        if let Some(votes) = votes.get_mut(class as usize) {
+            *votes = 1.0;
+        }
+    }
+}
+
+/// Gives the model the parameters that the vote implies: one maximisation from [`vote_shares`].
+///
+/// `statistics` and `scratch` are as in [`fit`](super::fit()).
+pub fn from_vote(
+    model: &mut DawidSkene<'_>,
+    selected: Option<&[bool]>,
+    statistics: &mut [f64],
+    scratch: &mut [f64],
+) -> Result<(), EmError> {
+    let shape = model.shape();
+    super::check_length("classes", shape.classes, model.answers().labels())?;
+    super::check_length("statistics", statistics.len(), shape.statistics)?;
+    super::check_length("scratch", scratch.len(), shape.sweep_scratch_len())?;
+    statistics.fill(0.0);
+    for start in (0..shape.rows).step_by(super::BLOCK_ROWS) {
+        let block = start..shape.rows.min(start + super::BLOCK_ROWS);
+        let Some(votes) = scratch.get_mut(..block.len() * shape.classes) else {
+            continue;
+        };
+        vote_shares(model.answers(), selected, model.facts(), block.clone(), votes);
+        model.accumulate(block, votes, statistics);
+    }
+    model.maximize(statistics);
+    Ok(())
+}
+
+/// Random parameters: uniform class shares, conditionals uniform in `[0.2, 0.8]`, then normalised.
+///
+/// `shares` is `[classes]`, `conditionals` `[workers · labels, classes]`.
+pub fn random_probabilities(
+    random: &mut impl Rng,
+    labels: usize,
+    shares: &mut [f64],
+    conditionals: &mut [f64],
+) {
+    let classes = shares.len();
+    shares.fill(1.0 / classes as f64);
+    for value in conditionals.iter_mut() {
+        *value = 0.2 + 0.6 * uniform(random);
+    }
+    for rows in conditionals.chunks_exact_mut(labels * classes) {
+        for class in 0..classes {
+            let total = rows.iter().skip(class).step_by(classes).sum::<f64>();
+            rows.iter_mut().skip(class).step_by(classes).for_each(|value| *value /= total);
+        }
+    }
+}
+
+/// A number in `[0, 1)` from the upper 53 bits of a random word.
+pub(crate) fn uniform(random: &mut impl Rng) -> f64 {
+    (random.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
+}
