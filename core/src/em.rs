@@ -119,7 +119,8 @@ impl core::error::Error for EmError {}
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct FitSettings {
-    /// Maximisations after the start's.
+    /// Rounds at most; at least one is done. A round is a maximisation and an expectation; the start's
+    /// maximisation opens the first.
     pub rounds: u32,
     /// Stop when the objective gains less than this share of its size; 0 runs all rounds.
     pub tolerance: f64,
@@ -143,10 +144,10 @@ pub enum Stop {
     IterationLimit,
 }
 
-/// The state of a fit after `round` maximisations.
+/// The state of a fit after a round.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Round {
-    /// Maximisations since the start's.
+    /// The round, from 1.
     pub round: u32,
     /// Log-likelihood of the rows, in nats.
     pub log_likelihood: f64,
@@ -193,7 +194,7 @@ pub fn sweep<M: LatentClassModel + ?Sized>(
 ///
 /// The model must have been given parameters: by a start, or by hand. `sweep` zeroes and fills the
 /// statistics and returns the log-likelihood of all rows: [`fit`] passes [`sweep`](sweep()), a
-/// runtime with threads its own. `observe` sees every round, also round 0, the start's parameters.
+/// runtime with threads its own. `observe` sees every round.
 pub fn fit_with<M: LatentClassModel>(
     model: &mut M,
     settings: FitSettings,
@@ -204,7 +205,7 @@ pub fn fit_with<M: LatentClassModel>(
     check_number("tolerance", settings.tolerance)?;
     check_length("statistics", statistics.len(), model.shape().statistics)?;
     let mut previous = f64::NEG_INFINITY;
-    let mut round = 0;
+    let mut round = 1;
     loop {
         let log_likelihood = sweep(model, statistics)?;
         let last = Round { round, log_likelihood, objective: log_likelihood + model.log_prior() };
