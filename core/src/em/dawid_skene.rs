@@ -19,6 +19,8 @@ pub const FLOOR: f64 = 1e-10;
 /// Pseudocounts: what a worker is assumed to have answered before. The default is none.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Prior<'a> {
+    /// Class shares stay equal instead of being estimated.
+    pub uniform_shares: bool,
     /// Added to the mass of every class.
     pub class_pseudocount: f64,
     /// Added to every count of every worker.
@@ -156,7 +158,7 @@ impl Prior<'_> {
         Ok(())
     }
 
-    /// Hands every worker's rows and their pseudocounts to `visit`: worker, label, class, pseudocount.
+    /// The pseudocount of a worker's `nth` value, out of `table_row` = labels · classes.
     #[inline(always)]
     fn of(&self, worker: usize, nth: usize, table_row: usize) -> f64 {
         let shared = self.shared.and_then(|shared| shared.get(nth)).copied().unwrap_or(0.0);
@@ -178,9 +180,9 @@ fn estimate(
         return;
     };
     let total = masses.iter().map(|mass| mass + prior.class_pseudocount).sum::<f64>();
+    let even = prior.uniform_shares || total <= 0.0;
     for (share, mass) in shares.iter_mut().zip(masses) {
-        let even = 1.0 / shape.classes as f64;
-        *share = if total > 0.0 { (mass + prior.class_pseudocount) / total } else { even };
+        *share = if even { 1.0 / shape.classes as f64 } else { (mass + prior.class_pseudocount) / total };
     }
     let table_row = shape.labels * shape.classes;
     let workers = conditionals.chunks_exact_mut(table_row).zip(counts.chunks_exact(table_row));

@@ -1,0 +1,140 @@
+//! Work over several threads, with results that do not depend on how many there are.
+//!
+//! Rows are cut into shards by the data alone, each shard sums on its own, and the sums are added in
+//! the order of the shards.
+
+use std::ops::Range;
+
+use mixlet_core::em::{self, EmError, Fit, FitSettings, LatentClassModel, Round};
+use mixlet_core::observations::Answers;
+use rayon::prelude::*;
+
+use crate::simd;
+
+/// Shards at most: enough for the cores of a large desktop, few enough to keep the sums small.
+const MOST_SHARDS: usize = 32;
+/// Answers per value of statistics that make a shard worth its own sums: adding them costs 1/16 of the work.
+const ANSWERS_PER_STATISTIC: usize = 16;
+/// Answers that a shard holds at least.
+const LEAST_ANSWERS: usize = 1 << 15;
+
+/// Ranges of tasks, and the memory each needs.
+#[derive(Debug)]
+pub struct Shards {
+    shards: Vec<Shard>,
+}
+
+#[derive(Debug)]
+struct Shard {
+    rows: Range<usize>,
+    statistics: Vec<f64>,
+    scratch: Vec<f64>,
+}
+
+impl Shards {
+    /// Cuts the answers into shards of about equally many answers, for models of the given shape.
+    pub fn new(answers: Answers<'_>, shape: em::ModelShape) -> Self {
+        let total = answers.cells().len();
+        let least = LEAST_ANSWERS.max(ANSWERS_PER_STATISTIC * shape.statistics);
+        let count = (total / least).clamp(1, MOST_SHARDS);
+        // The first task that starts at or after the nth part of all answers.
+        let bound = |nth: usize| match nth {
+            0 => 0,
+            _ if nth == count => shape.rows,
+            _ => answers.task_offsets().partition_point(|&offset| (offset as usize) < total / count * nth),
+        };
+        let shard = |nth: usize| Shard {
+            rows: bound(nth)..bound(nth + 1),
+            statistics: vec![0.0; shape.statistics],
+            scratch: vec![0.0; shape.sweep_scratch_len()],
+        };
+        Self { shards: (0..count).map(shard).collect() }
+    }
+
+    /// Runs `work` on every shard's rows and adds up what it leaves in the statistics.
+    fn add_up(
+        &mut self,
+        statistics: &mut [f64],
+        work: impl Fn(Range<usize>, &mut [f64], &mut [f64]) -> Result<f64, EmError> + Sync,
+    ) -> Result<f64, EmError> {
+        let results: Vec<_> = self
+            .shards
+            .par_iter_mut()
+            .map(|shard| {
+                shard.statistics.fill(0.0);
+                work(shard.rows.clone(), &mut shard.statistics, &mut shard.scratch)
+            })
+            .collect();
+        statistics.fill(0.0);
+        for shard in &self.shards {
+            statistics.iter_mut().zip(&shard.statistics).for_each(|(sum, value)| *sum += value);
+        }
+        // The first error by rows, whichever thread met one first.
+        results.into_iter().sum()
+    }
+
+    /// One expectation over all rows: returns the log-likelihood.
+    pub fn sweep<M: LatentClassModel + Sync>(
+        &mut self,
+        model: &M,
+        statistics: &mut [f64],
+    ) -> Result<f64, EmError> {
+        self.add_up(statistics, |rows, statistics, scratch| simd::sweep(model, rows, statistics, scratch))
+    }
+
+    /// The maximisation that opens a fit, from responsibilities made block by block.
+    pub fn start<M: LatentClassModel + Sync>(
+        &mut self,
+        model: &mut M,
+        statistics: &mut [f64],
+        responsibilities: impl Fn(Range<usize>, &mut [f64]) + Sync,
+    ) -> Result<(), EmError> {
+        let started: &M = model;
+        let classes = started.shape().classes;
+        self.add_up(statistics, |rows, statistics, scratch| {
+            for start in rows.clone().step_by(em::BLOCK_ROWS) {
+                let block = start..rows.end.min(start + em::BLOCK_ROWS);
+                let out = &mut scratch[..block.len() * classes];
+                responsibilities(block.clone(), out);
+                started.accumulate(block, out, statistics);
+            }
+            Ok(0.0)
+        })?;
+        model.maximize(statistics);
+        Ok(())
+    }
+
+    /// [`em::fit_with`] over the shards. The model must have been started.
+    pub fn fit<M: LatentClassModel + Sync>(
+        &mut self,
+        model: &mut M,
+        settings: FitSettings,
+        statistics: &mut [f64],
+        observe: impl FnMut(Round),
+    ) -> Result<Fit, EmError> {
+        em::fit_with(model, settings, statistics, |model, statistics| self.sweep(model, statistics), observe)
+    }
+}
+
+/// The posterior of every row `[rows, classes]`.
+pub fn posteriors<M: LatentClassModel + Sync>(model: &M) -> Result<Vec<f64>, EmError> {
+    let shape = model.shape();
+    let mut out = vec![0.0; shape.rows * shape.classes];
+    out.par_chunks_mut(em::BLOCK_ROWS * shape.classes).enumerate().try_for_each(|(block, out)| {
+        let start = block * em::BLOCK_ROWS;
+        model.expectation(start..start + out.len() / shape.classes, out).map(drop)
+    })?;
+    Ok(out)
+}
+
+/// `work(worker, scratch)` for every worker, in order; scratch is zeroed once per thread and must be left zero.
+pub fn map_workers<T: Send>(
+    workers: usize,
+    scratch_len: usize,
+    work: impl Fn(usize, &mut [f64]) -> Result<T, EmError> + Sync,
+) -> Result<Vec<T>, EmError> {
+    (0..workers)
+        .into_par_iter()
+        .map_init(|| vec![0.0; scratch_len], |scratch, worker| work(worker, scratch))
+        .collect()
+}
