@@ -14,6 +14,7 @@ use core::ops::Range;
 
 pub mod dawid_skene;
 pub mod one_coin;
+pub mod pooled;
 pub mod start;
 
 /// Marks a row whose class is not known, in a slice of known classes.

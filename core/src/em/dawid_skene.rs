@@ -103,6 +103,16 @@ impl<'a> DawidSkene<'a> {
         self.answers
     }
 
+    /// `[cells, classes]`: logarithms of the conditionals, zeros for workers not selected.
+    pub fn log_table(&self) -> &[f64] {
+        self.log_parameters.get(self.shape.classes..).unwrap_or(&[])
+    }
+
+    /// `[classes]`: logarithms of the class shares.
+    pub fn log_shares(&self) -> &[f64] {
+        self.log_parameters.get(..self.shape.classes).unwrap_or(&[])
+    }
+
     /// The facts about tasks that the model honours.
     pub fn facts(&self) -> RowFacts<'a> {
         self.facts

@@ -1,0 +1,189 @@
+//! The pooled prior: workers share what is typical of the crowd, as far as the crowd is alike.
+//!
+//! `C[i, ·, k] ~ Dirichlet(s · P[·, k])`: `P` is the whole crowd's confusion, `s` how many answers it is
+//! worth to each worker. Both come from the counts of a plain fit and are then frozen, so that the
+//! objective of the fit with the prior never falls.
+//!
+//! *Why cavity counts:* a worker's own answer pulls the posterior toward itself, so plain expected counts
+//! make everybody look right, most so where tasks have few answers. The *cavity* posterior of a task
+//! leaves the worker's own answers out, as leave-one-out validation does.
+
+use core::ops::Range;
+
+use super::dawid_skene::{DawidSkene, DawidSkeneShape};
+use crate::numeric::exp_slice;
+
+/// Strengths are searched between these.
+const STRENGTHS: (f64, f64) = (1e-2, 1e6);
+/// Points of the grid that precedes the golden-section search.
+const GRID: u32 = 13;
+/// Steps of the golden-section search: the strength is known to a thousandth.
+const STEPS: u32 = 18;
+
+impl DawidSkene<'_> {
+    /// `1 / C[i, a, k]` `[cells, classes]`, which [`accumulate_cavity`](Self::accumulate_cavity) reads.
+    pub fn reciprocals(&self, out: &mut [f64]) {
+        out.iter_mut().zip(self.log_table()).for_each(|(value, log)| *value = -log);
+        exp_slice(out);
+    }
+
+    /// Adds expected counts to `statistics` as `accumulate` does, but a worker's counts use the posterior
+    /// without the worker's own answers: `q[t, k] / C[i, a, k]`, normalised. Tasks with one worker say nothing.
+    ///
+    /// `responsibilities` are the model's own for these rows; `scratch` holds one value per class.
+    pub fn accumulate_cavity(
+        &self,
+        rows: Range<usize>,
+        responsibilities: &[f64],
+        reciprocals: &[f64],
+        statistics: &mut [f64],
+        scratch: &mut [f64],
+    ) {
+        let (answers, classes) = (self.answers(), scratch.len().max(1));
+        let Some((masses, counts)) = statistics.split_at_mut_checked(classes) else {
+            return;
+        };
+        for (cells, posterior) in answers.rows(rows).zip(responsibilities.chunks_exact(classes)) {
+            masses.iter_mut().zip(posterior).for_each(|(mass, value)| *mass += value);
+            let first = cells.first().map(|&cell| answers.worker(cell));
+            if cells.iter().all(|&cell| Some(answers.worker(cell)) == first) {
+                continue;
+            }
+            for &cell in cells {
+                let worker = answers.worker(cell);
+                scratch.copy_from_slice(posterior);
+                for &own in cells.iter().filter(|&&other| answers.worker(other) == worker) {
+                    let row = reciprocals.get(own as usize * classes..).unwrap_or(&[]);
+                    scratch.iter_mut().zip(row).for_each(|(value, reciprocal)| *value *= reciprocal);
+                }
+                let total = scratch.iter().sum::<f64>();
+                let row = counts.get_mut(cell as usize * classes..).unwrap_or(&mut []);
+                row.iter_mut().zip(scratch.iter()).for_each(|(count, value)| *count += value / total);
+            }
+        }
+    }
+}
+
+/// The crowd's confusion `P` `[labels, classes]` from everybody's counts, each cell with one more.
+///
+/// ```
+/// # use mixlet_core::em::{dawid_skene::DawidSkeneShape, pooled::pooled_confusion};
+/// let shape = DawidSkeneShape { workers: 2, labels: 2, classes: 2 };
+/// let statistics = [0.0, 0.0, 5.0, 0.0, 1.0, 2.0, 2.0, 1.0, 0.0, 3.0]; // class masses, then two workers
+/// let mut pooled = [f64::NAN; 4];
+/// pooled_confusion(shape, &statistics, &mut pooled);
+/// assert_eq!(pooled, [0.8, 0.25, 0.2, 0.75]);
+/// ```
+pub fn pooled_confusion(shape: DawidSkeneShape, statistics: &[f64], pooled: &mut [f64]) {
+    pooled.fill(1.0);
+    let counts = statistics.get(shape.classes..).unwrap_or(&[]);
+    for worker in counts.chunks_exact((shape.labels * shape.classes).max(1)) {
+        pooled.iter_mut().zip(worker).for_each(|(sum, count)| *sum += count);
+    }
+    for class in 0..shape.classes {
+        let total = pooled.iter().skip(class).step_by(shape.classes).sum::<f64>();
+        pooled.iter_mut().skip(class).step_by(shape.classes).for_each(|value| *value /= total);
+    }
+}
+
+/// How many answers the pooled confusion is worth: the `s` under which the counts are likeliest.
+///
+/// Maximises the Dirichlet-multinomial likelihood `Σ_i Σ_k [ln Γ(s) − ln Γ(s + n_ik) + Σ_a ln Γ(s·P_ak + n_iak)
+/// − ln Γ(s·P_ak)]` over `ln s`, by a grid and golden-section search within `[0.01, 10⁶]`; ties go to the larger `s`.
+pub fn pooled_strength(shape: DawidSkeneShape, statistics: &[f64], pooled: &[f64]) -> f64 {
+    let counts = statistics.get(shape.classes..).unwrap_or(&[]);
+    let objective = |log_strength: f64| log_evidence(shape, counts, pooled, libm::exp(log_strength));
+    let (low, high) = (libm::log(STRENGTHS.0), libm::log(STRENGTHS.1));
+    let step = (high - low) / f64::from(GRID - 1);
+    let (mut best, mut largest) = (high, objective(high));
+    for nth in (0..GRID - 1).rev() {
+        let point = low + step * f64::from(nth);
+        let value = objective(point);
+        if value > largest {
+            (best, largest) = (point, value);
+        }
+    }
+    libm::exp(golden_section(objective, (best - step).max(low), (best + step).min(high)))
+}
+
+/// The argument between `low` and `high` at which a function with one peak is largest.
+fn golden_section(f: impl Fn(f64) -> f64, mut low: f64, mut high: f64) -> f64 {
+    const RATIO: f64 = 0.618_033_988_749_894_8;
+    let (mut left, mut right) = (high - RATIO * (high - low), low + RATIO * (high - low));
+    let (mut at_left, mut at_right) = (f(left), f(right));
+    for _ in 0..STEPS {
+        if at_left > at_right {
+            (high, right, at_right) = (right, left, at_left);
+            left = high - RATIO * (high - low);
+            at_left = f(left);
+        } else {
+            (low, left, at_left) = (left, right, at_right);
+            right = low + RATIO * (high - low);
+            at_right = f(right);
+        }
+    }
+    0.5 * (low + high)
+}
+
+/// The Dirichlet-multinomial log-likelihood of all workers' counts, up to a constant.
+fn log_evidence(shape: DawidSkeneShape, counts: &[f64], pooled: &[f64], strength: f64) -> f64 {
+    let classes = shape.classes;
+    let at_zero = libm::lgamma(strength);
+    let mut total = 0.0;
+    for worker in counts.chunks_exact((shape.labels * classes).max(1)) {
+        for class in 0..classes {
+            let answers = worker.iter().skip(class).step_by(classes).sum::<f64>();
+            if answers > 0.0 {
+                total += at_zero - libm::lgamma(strength + answers);
+            }
+        }
+    }
+    for (nth, share) in pooled.iter().enumerate() {
+        let expected = strength * share;
+        let at_zero = libm::lgamma(expected);
+        for count in counts.iter().skip(nth).step_by(pooled.len()).filter(|&&count| count > 0.0) {
+            total += libm::lgamma(expected + count) - at_zero;
+        }
+    }
+    total
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strength_says_how_alike_workers_are() {
+        let shape = DawidSkeneShape { workers: 4, labels: 2, classes: 1 };
+        let pooled = [0.5, 0.5];
+        struct Case {
+            name: &'static str,
+            counts: [f64; 8],
+            expected: (f64, f64),
+        }
+        let cases = [
+            Case {
+                name: "alike",
+                counts: [50.0, 50.0, 50.0, 50.0, 50.0, 50.0, 50.0, 50.0],
+                expected: (1e5, 1e6),
+            },
+            Case {
+                name: "opposite",
+                counts: [99.0, 1.0, 1.0, 99.0, 99.0, 1.0, 1.0, 99.0],
+                expected: (0.01, 2.0),
+            },
+            Case {
+                name: "spread",
+                counts: [60.0, 40.0, 40.0, 60.0, 70.0, 30.0, 30.0, 70.0],
+                expected: (5.0, 50.0),
+            },
+            Case { name: "nothing", counts: [0.0; 8], expected: (9e5, 1e6) },
+        ];
+        for Case { name, counts, expected: (low, high) } in cases {
+            let mut statistics = [0.0; 9];
+            statistics[1..].copy_from_slice(&counts);
+            let strength = pooled_strength(shape, &statistics, &pooled);
+            assert!((low..=high).contains(&strength), "{name}: {strength}");
+        }
+    }
+}

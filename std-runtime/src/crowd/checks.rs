@@ -1,0 +1,132 @@
+//! Signs that a fit went wrong, in words for the user.
+
+use mixlet_core::em::{Stop, most_likely_class};
+
+use super::Crowd;
+use super::fit::{CrowdFit, Method};
+use crate::assignment::largest_assignment;
+
+/// Answers below which one label only means nothing.
+const FEW_ANSWERS: usize = 10;
+/// Names that a warning lists.
+const NAMES: usize = 5;
+
+/// Everything worth a warning about a crowd and its fit.
+pub fn warnings(crowd: &Crowd, fit: &CrowdFit) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if fit.method != Method::MajorityVote {
+        warnings.extend(not_converged(fit));
+        warnings.extend(fit.collapse.clone());
+        warnings.extend(flipped_classes(crowd, fit));
+    }
+    warnings.extend(vanished_classes(crowd, fit));
+    warnings.extend(uncovered_tasks(crowd, fit));
+    warnings.extend(one_label_workers(crowd));
+    warnings.extend(unjudged_workers(crowd));
+    warnings
+}
+
+fn not_converged(fit: &CrowdFit) -> Option<String> {
+    (fit.stop == Stop::IterationLimit && fit.tolerance > 0.0).then(|| {
+        format!("the fit stopped after {} rounds before it converged; raise --rounds", fit.rounds.len())
+    })
+}
+
+/// The tasks that the vote calls `l` and the fit `k`, for all pairs; ties and unanswered tasks are left out.
+fn labels_against_vote(crowd: &Crowd, fit: &CrowdFit) -> Vec<f64> {
+    let answers = crowd.answers();
+    let classes = answers.labels();
+    let mut table = vec![0.0; classes * classes];
+    let mut votes = vec![0.0; classes];
+    for (cells, posterior) in answers.rows(0..answers.tasks()).zip(fit.posteriors.chunks_exact(classes)) {
+        votes.fill(0.0);
+        cells.iter().for_each(|&cell| votes[answers.label(cell)] += 1.0);
+        let leader = most_likely_class(&votes);
+        let tied = votes.iter().filter(|&&count| count == votes[leader]).count() > 1;
+        if !tied {
+            table[most_likely_class(posterior) * classes + leader] += 1.0;
+        }
+    }
+    table
+}
+
+/// Classes that the fit uses for what the vote calls otherwise.
+fn flipped_classes(crowd: &Crowd, fit: &CrowdFit) -> Option<String> {
+    let classes = crowd.labels.len();
+    let table = labels_against_vote(crowd, fit);
+    let best = largest_assignment(&table, classes);
+    let agreeing: f64 = table.iter().step_by(classes + 1).sum();
+    let reassigned: f64 = best.iter().enumerate().map(|(class, &vote)| table[class * classes + vote]).sum();
+    // A permutation that merely ties, or moves empty classes, is no flip.
+    (reassigned > agreeing).then(|| {
+        let moved: Vec<String> = (best.iter().enumerate())
+            .filter(|&(class, &vote)| class != vote && table[class * classes + vote] > 0.0)
+            .map(|(class, &vote)| {
+                format!("`{}` where the vote says `{}`", crowd.labels.get(class), crowd.labels.get(vote))
+            })
+            .collect();
+        format!(
+            "the fit turned classes against the vote ({}): workers may be adversaries, or the classes swapped; \
+             compare with --method majority-vote or fix some --known-labels",
+            moved.join(", ")
+        )
+    })
+}
+
+/// Classes that were answered but that no task ended in.
+fn vanished_classes(crowd: &Crowd, fit: &CrowdFit) -> Option<String> {
+    let answers = crowd.answers();
+    let classes = answers.labels();
+    let mut answered = vec![0usize; classes];
+    answers.cells().iter().for_each(|&cell| answered[answers.label(cell)] += 1);
+    let mut labelled = vec![0usize; classes];
+    for posterior in fit.posteriors.chunks_exact(classes) {
+        labelled[most_likely_class(posterior)] += 1;
+    }
+    let gone: Vec<String> = (0..classes)
+        .filter(|&class| answered[class] > 0 && labelled[class] == 0)
+        .map(|class| format!("`{}` ({} answers)", crowd.labels.get(class), answered[class]))
+        .collect();
+    (!gone.is_empty()).then(|| format!("no task was given the label {}", gone.join(", ")))
+}
+
+fn uncovered_tasks(crowd: &Crowd, fit: &CrowdFit) -> Option<String> {
+    let uncovered = (0..crowd.tasks.len()).filter(|&task| !fit.covers(crowd, task)).count();
+    (uncovered > 0).then(|| {
+        format!("{uncovered} of {} tasks have no answer by a selected worker; their label is a guess", crowd.tasks.len())
+    })
+}
+
+/// Workers with enough answers who gave one label only.
+fn one_label_workers(crowd: &Crowd) -> Option<String> {
+    let answers = crowd.answers();
+    let mut counts = vec![0usize; answers.cell_count()];
+    answers.cells().iter().for_each(|&cell| counts[cell as usize] += 1);
+    let constant: Vec<usize> = (counts.chunks_exact(answers.labels()).enumerate())
+        .filter(|(_, given)| {
+            given.iter().sum::<usize>() >= FEW_ANSWERS && given.iter().filter(|&&count| count > 0).count() == 1
+        })
+        .map(|(worker, _)| worker)
+        .collect();
+    list_workers(crowd, &constant, &format!("gave one label only, in {FEW_ANSWERS} answers or more"))
+}
+
+/// Workers who answered no task with gold, where there is gold.
+fn unjudged_workers(crowd: &Crowd) -> Option<String> {
+    let gold = crowd.gold.as_ref()?;
+    let answers = crowd.answers();
+    let mut judged = vec![false; answers.workers()];
+    for (cells, _) in answers.rows(0..answers.tasks()).zip(gold).filter(|(_, gold)| **gold != u32::MAX) {
+        cells.iter().for_each(|&cell| judged[answers.worker(cell)] = true);
+    }
+    let unjudged: Vec<usize> = (0..judged.len()).filter(|&worker| !judged[worker]).collect();
+    list_workers(crowd, &unjudged, "answered no task with gold, so gold says nothing about them")
+}
+
+fn list_workers(crowd: &Crowd, workers: &[usize], what: &str) -> Option<String> {
+    let names: Vec<String> =
+        workers.iter().take(NAMES).map(|&worker| format!("`{}`", crowd.workers.get(worker))).collect();
+    let more = if workers.len() > NAMES { ", …" } else { "" };
+    let noun = if workers.len() == 1 { "worker" } else { "workers" };
+    (!workers.is_empty()).then(|| format!("{} {noun} {what}: {}{more}", workers.len(), names.join(", ")))
+}
