@@ -29,6 +29,7 @@ impl DawidSkene<'_> {
 
     /// Adds expected counts to `statistics` as `accumulate` does, but a worker's counts use the posterior
     /// without the worker's own answers: `q[t, k] / C[i, a, k]`, normalised. Tasks with one worker say nothing.
+    /// Several answers of one worker to a task count as the worker's own where they are adjacent.
     ///
     /// `responsibilities` are the model's own for these rows; `scratch` holds one value per class.
     pub fn accumulate_cavity(
@@ -45,20 +46,21 @@ impl DawidSkene<'_> {
         };
         for (cells, posterior) in answers.rows(rows).zip(responsibilities.chunks_exact(classes)) {
             masses.iter_mut().zip(posterior).for_each(|(mass, value)| *mass += value);
-            let first = cells.first().map(|&cell| answers.worker(cell));
-            if cells.iter().all(|&cell| Some(answers.worker(cell)) == first) {
+            let same_worker = |a: &u32, b: &u32| answers.worker(*a) == answers.worker(*b);
+            if cells.chunk_by(same_worker).nth(1).is_none() {
                 continue;
             }
-            for &cell in cells {
-                let worker = answers.worker(cell);
+            for own_cells in cells.chunk_by(same_worker) {
                 scratch.copy_from_slice(posterior);
-                for &own in cells.iter().filter(|&&other| answers.worker(other) == worker) {
+                for &own in own_cells {
                     let row = reciprocals.get(own as usize * classes..).unwrap_or(&[]);
                     scratch.iter_mut().zip(row).for_each(|(value, reciprocal)| *value *= reciprocal);
                 }
                 let total = scratch.iter().sum::<f64>();
-                let row = counts.get_mut(cell as usize * classes..).unwrap_or(&mut []);
-                row.iter_mut().zip(scratch.iter()).for_each(|(count, value)| *count += value / total);
+                for &own in own_cells {
+                    let row = counts.get_mut(own as usize * classes..).unwrap_or(&mut []);
+                    row.iter_mut().zip(scratch.iter()).for_each(|(count, value)| *count += value / total);
+                }
             }
         }
     }
