@@ -52,7 +52,7 @@ impl Shards {
     }
 
     /// Runs `work` on every shard's rows and adds up what it leaves in the statistics.
-    fn add_up(
+    pub fn add_up(
         &mut self,
         statistics: &mut [f64],
         work: impl Fn(Range<usize>, &mut [f64], &mut [f64]) -> Result<f64, EmError> + Sync,
@@ -125,6 +125,14 @@ pub fn posteriors<M: LatentClassModel + Sync>(model: &M) -> Result<Vec<f64>, EmE
         model.expectation(start..start + out.len() / shape.classes, out).map(drop)
     })?;
     Ok(out)
+}
+
+/// Fills `values` `[rows, classes]` block by block.
+pub fn fill_blocks(values: &mut [f64], classes: usize, fill: impl Fn(Range<usize>, &mut [f64]) + Sync) {
+    values.par_chunks_mut(em::BLOCK_ROWS * classes).enumerate().for_each(|(block, out)| {
+        let start = block * em::BLOCK_ROWS;
+        fill(start..start + out.len() / classes, out);
+    });
 }
 
 /// `work(worker, scratch)` for every worker, in order; scratch is zeroed once per thread and must be left zero.

@@ -21,6 +21,8 @@ pub const FLOOR: f64 = 1e-10;
 pub struct Prior<'a> {
     /// Class shares stay equal instead of being estimated.
     pub uniform_shares: bool,
+    /// The conditionals stay as they were set; only the class shares are estimated.
+    pub frozen_conditionals: bool,
     /// Added to the mass of every class.
     pub class_pseudocount: f64,
     /// Added to every count of every worker.
@@ -186,14 +188,8 @@ fn estimate(
     shares: &mut [f64],
     conditionals: &mut [f64],
 ) {
-    let Some((masses, counts)) = statistics.split_at_checked(shape.classes) else {
-        return;
-    };
-    let total = masses.iter().map(|mass| mass + prior.class_pseudocount).sum::<f64>();
-    let even = prior.uniform_shares || total <= 0.0;
-    for (share, mass) in shares.iter_mut().zip(masses) {
-        *share = if even { 1.0 / shape.classes as f64 } else { (mass + prior.class_pseudocount) / total };
-    }
+    estimate_shares(prior, statistics, shares);
+    let counts = statistics.get(shape.classes..).unwrap_or(&[]);
     let table_row = shape.labels * shape.classes;
     let workers = conditionals.chunks_exact_mut(table_row).zip(counts.chunks_exact(table_row));
     for (worker, (rows, counts)) in workers.enumerate() {
@@ -205,6 +201,17 @@ fn estimate(
             let of_class = rows.iter_mut().skip(class).step_by(shape.classes);
             of_class.for_each(|probability| *probability /= total);
         }
+    }
+}
+
+/// The class shares alone, from the first statistics.
+fn estimate_shares(prior: &Prior<'_>, statistics: &[f64], shares: &mut [f64]) {
+    let masses = statistics.get(..shares.len()).unwrap_or(&[]);
+    let total = masses.iter().map(|mass| mass + prior.class_pseudocount).sum::<f64>();
+    let even = prior.uniform_shares || total <= 0.0;
+    let classes = shares.len() as f64;
+    for (share, mass) in shares.iter_mut().zip(masses) {
+        *share = if even { 1.0 / classes } else { (mass + prior.class_pseudocount) / total };
     }
 }
 
@@ -258,6 +265,10 @@ impl LatentClassModel for DawidSkene<'_> {
 
     fn maximize(&mut self, statistics: &[f64]) {
         let (shares, table) = self.log_parameters.split_at_mut(self.shape.classes);
+        if self.prior.frozen_conditionals {
+            estimate_shares(&self.prior, statistics, shares);
+            return shares.iter_mut().for_each(|share| *share = libm::log(*share));
+        }
         estimate(self.shape, &self.prior, statistics, shares, table);
         self.take_logarithms();
     }
@@ -267,6 +278,9 @@ impl LatentClassModel for DawidSkene<'_> {
         let mut total = 0.0;
         if self.prior.class_pseudocount > 0.0 {
             total += self.prior.class_pseudocount * shares.iter().sum::<f64>();
+        }
+        if self.prior.frozen_conditionals {
+            return total;
         }
         let table_row = self.shape.labels * self.shape.classes;
         for (worker, rows) in table.chunks_exact(table_row).enumerate() {

@@ -1,0 +1,173 @@
+//! Fitting a crowd: from answers to a posterior for every task and a confusion matrix for every worker.
+//!
+//! ```text
+//!   start (vote, spectral, random, given) ─► pilot ─► pooled prior ─► EM ─► posteriors, conditionals
+//!                                            └── only with `Pseudocount::Pooled`
+//! ```
+
+mod align;
+mod collapse;
+mod dawid_skene;
+mod one_coin;
+mod starts;
+
+use mixlet_core::em::{FitSettings, Round, RowFacts, Stop};
+use mixlet_core::observations::Answers;
+
+use crate::error::Result;
+use starts::Initial;
+
+/// How labels are found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Method {
+    /// A confusion matrix per worker.
+    #[default]
+    DawidSkene,
+    /// One accuracy per worker.
+    OneCoin,
+    /// The label most workers gave.
+    MajorityVote,
+}
+
+/// Where a fit starts.
+#[derive(Clone, Debug, Default)]
+pub enum Start {
+    /// The shares of the votes.
+    #[default]
+    Vote,
+    /// Moments of the answers (Zhang et al. 2016); needs no vote.
+    Spectral,
+    /// Random confusion matrices.
+    Random,
+    /// Given posteriors `[tasks, labels]`.
+    Given(Vec<f64>),
+}
+
+/// What workers are assumed to have answered before.
+#[derive(Clone, Copy, Debug, PartialEq, Default)]
+pub enum Pseudocount {
+    /// What is typical of the crowd, as strongly as the crowd is alike.
+    #[default]
+    Pooled,
+    /// The same number for every cell; 0 is maximum likelihood.
+    Constant(f64),
+}
+
+/// How a crowd is fitted; the default is Dawid–Skene from the vote with the pooled prior.
+#[derive(Clone, Debug, Default)]
+pub struct FitOptions {
+    /// How labels are found.
+    pub method: Method,
+    /// Class shares stay equal.
+    pub uniform_shares: bool,
+    /// Where the fit starts.
+    pub start: Start,
+    /// When it ends.
+    pub settings: FitSettings,
+    /// What workers are assumed to have answered before.
+    pub pseudocount: Pseudocount,
+    /// `[tasks]`: known labels, or [`UNKNOWN`](mixlet_core::em::UNKNOWN).
+    pub known_labels: Option<Vec<u32>>,
+    /// `[cells, labels]`: answers that workers gave earlier, by true label.
+    pub earlier: Option<Vec<f64>>,
+    /// Seed of the spectral and the random start.
+    pub seed: u64,
+}
+
+/// A fitted crowd.
+#[derive(Clone, Debug)]
+pub struct CrowdFit {
+    /// How labels were found.
+    pub method: Method,
+    /// `[tasks, labels]`: the probability of each label.
+    pub posteriors: Vec<f64>,
+    /// `[labels]`: the share of each class.
+    pub class_shares: Vec<f64>,
+    /// `[workers · labels, labels]`: `P(answer | class)` of every worker, also of those not selected.
+    pub conditionals: Vec<f64>,
+    /// Every round; none for the majority vote.
+    pub rounds: Vec<Round>,
+    /// Why the fit ended.
+    pub stop: Stop,
+    /// The tolerance it was given.
+    pub tolerance: f64,
+    /// Answers that the crowd's typical confusion was worth to each worker.
+    pub pooled_strength: Option<f64>,
+    /// `[workers]`: whose answers spoke for the labels; none: everybody's.
+    pub selected: Option<Vec<bool>>,
+    /// What is degenerate about the fit.
+    pub collapse: Option<Collapse>,
+}
+
+/// What is degenerate about a fit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Collapse {
+    /// A class whose label stopped naming it; the fit was replaced by one in which everybody is alike.
+    Misnamed {
+        /// The class.
+        class: usize,
+    },
+    /// A class that the vote gives many tasks to and the fit next to none.
+    Emptied {
+        /// The class.
+        class: usize,
+        /// Its share of the tasks by the vote.
+        by_vote: f64,
+        /// Its share of the tasks by the fit.
+        by_fit: f64,
+    },
+}
+
+impl CrowdFit {
+    /// Whether any selected worker answered a task.
+    pub fn covers(&self, answers: Answers<'_>, task: usize) -> bool {
+        let is_selected = |&cell: &u32| self.is_selected(answers.worker(cell));
+        answers.task(task).iter().any(is_selected)
+    }
+
+    /// Whether a worker's answers spoke for the labels.
+    pub fn is_selected(&self, worker: usize) -> bool {
+        self.selected.as_ref().is_none_or(|selected| selected[worker])
+    }
+
+    /// The last round; none for the majority vote.
+    pub fn last(&self) -> Option<Round> {
+        self.rounds.last().copied()
+    }
+}
+
+/// What every method needs to fit.
+#[derive(Clone, Copy)]
+struct Task<'a> {
+    answers: Answers<'a>,
+    options: &'a FitOptions,
+    selected: Option<&'a [bool]>,
+    facts: RowFacts<'a>,
+}
+
+impl Task<'_> {
+    fn is_selected(&self, worker: usize) -> bool {
+        self.selected.is_none_or(|selected| selected[worker])
+    }
+}
+
+/// Fits a crowd. `selected` `[workers]` says whose answers speak for the labels; `observe` sees every round.
+///
+/// Classes that a spectral or random start left in arbitrary order are named by the vote, unless some labels are known.
+pub fn fit(
+    answers: Answers<'_>,
+    options: &FitOptions,
+    selected: Option<&[bool]>,
+    observe: &mut dyn FnMut(Round),
+) -> Result<CrowdFit> {
+    let facts = RowFacts { known_classes: options.known_labels.as_deref(), weights: None };
+    facts.check(answers.tasks(), answers.labels())?;
+    let task = Task { answers, options, selected, facts };
+    let initial = Initial::new(task)?;
+    match options.method {
+        Method::DawidSkene => dawid_skene::fit(task, &initial, observe),
+        Method::OneCoin => one_coin::fit(task, &initial, observe),
+        Method::MajorityVote => dawid_skene::majority_vote(task),
+    }
+}

@@ -1,0 +1,239 @@
+//! Dawid–Skene fits: plain, with the pooled prior, and what remains when class names are lost.
+
+use mixlet_core::em::dawid_skene::{DawidSkene, DawidSkeneShape, Prior};
+use mixlet_core::em::pooled::{pooled_confusion, pooled_strength};
+use mixlet_core::em::{BLOCK_ROWS, EmError, Fit, FitSettings, LatentClassModel, Round, Stop};
+
+use super::starts::Initial;
+use super::{Collapse, CrowdFit, Method, Pseudocount, Task, collapse};
+use crate::error::Result;
+use crate::threads::{self, Shards};
+
+/// Rounds of the plain fit whose counts the pooled prior is made of.
+pub(super) const PILOT_ROUNDS: u32 = 50;
+
+/// Memory that successive fits of one crowd share.
+pub(super) struct Workspace {
+    shape: DawidSkeneShape,
+    log_parameters: Vec<f64>,
+    statistics: Vec<f64>,
+    shards: Shards,
+}
+
+impl Workspace {
+    pub fn new(task: Task<'_>) -> Self {
+        let shape = DawidSkeneShape::of(task.answers);
+        let model_shape = mixlet_core::em::ModelShape {
+            rows: task.answers.tasks(),
+            classes: shape.classes,
+            statistics: shape.parameters_len(),
+        };
+        let values = vec![0.0; shape.parameters_len()];
+        let shards = Shards::new(task.answers, model_shape);
+        Self { shape, log_parameters: values.clone(), statistics: values, shards }
+    }
+}
+
+pub(super) fn fit(task: Task<'_>, initial: &Initial<'_>, observe: &mut dyn FnMut(Round)) -> Result<CrowdFit> {
+    let mut workspace = Workspace::new(task);
+    let plain = Prior {
+        uniform_shares: task.options.uniform_shares,
+        earlier: task.options.earlier.as_deref(),
+        ..Prior::default()
+    };
+    let Pseudocount::Pooled = task.options.pseudocount else {
+        let Pseudocount::Constant(pseudocount) = task.options.pseudocount else { unreachable!() };
+        return run(task, initial, Prior { pseudocount, ..plain }, &mut workspace, observe);
+    };
+    let (mut pooled, strength) = pool(task, initial, plain, &mut workspace)?;
+    pooled.iter_mut().for_each(|share| *share *= strength);
+    let prior = Prior { shared: Some(&pooled), ..plain };
+    let mut fitted = run(task, initial, prior, &mut workspace, observe)?;
+    if let Some(class) = collapse::misnamed_class(task.answers, &fitted.posteriors) {
+        fitted = with_vote_confusion(task, initial, plain, &mut workspace, observe)?;
+        fitted.collapse = Some(Collapse::Misnamed { class });
+    }
+    fitted.pooled_strength = Some(strength);
+    Ok(fitted)
+}
+
+/// Starts and fits a model with the given prior.
+fn run(
+    task: Task<'_>,
+    initial: &Initial<'_>,
+    prior: Prior<'_>,
+    workspace: &mut Workspace,
+    observe: &mut dyn FnMut(Round),
+) -> Result<CrowdFit> {
+    let Workspace { shape, log_parameters, statistics, shards } = workspace;
+    let mut model = DawidSkene::new(
+        task.answers,
+        shape.classes,
+        task.facts,
+        prior,
+        task.selected,
+        log_parameters,
+    )?;
+    shards.start(&mut model, statistics, |rows, out| initial.fill(rows, out))?;
+    let mut rounds = Vec::new();
+    let fit = shards.fit(&mut model, task.options.settings, statistics, |round| {
+        rounds.push(round);
+        observe(round);
+    })?;
+    finish(task, &model, statistics, rounds, fit)
+}
+
+/// The pooled confusion and its strength, from the cavity counts of a plain fit.
+fn pool(
+    task: Task<'_>,
+    initial: &Initial<'_>,
+    prior: Prior<'_>,
+    workspace: &mut Workspace,
+) -> Result<(Vec<f64>, f64), EmError> {
+    let Workspace { shape, log_parameters, statistics, shards } = workspace;
+    let mut model = DawidSkene::new(
+        task.answers,
+        shape.classes,
+        task.facts,
+        prior,
+        task.selected,
+        log_parameters,
+    )?;
+    shards.start(&mut model, statistics, |rows, out| initial.fill(rows, out))?;
+    let settings = FitSettings { rounds: PILOT_ROUNDS.min(task.options.settings.rounds), ..task.options.settings };
+    shards.fit(&mut model, settings, statistics, |_| ())?;
+    cavity_counts(&model, shards, statistics)?;
+    let mut pooled = vec![0.0; shape.labels * shape.classes];
+    pooled_confusion(*shape, statistics, &mut pooled);
+    let strength = pooled_strength(*shape, statistics, &pooled);
+    Ok((pooled, strength))
+}
+
+/// Every worker's expected counts, judged by the others' answers.
+pub(super) fn cavity_counts(
+    model: &DawidSkene<'_>,
+    shards: &mut Shards,
+    statistics: &mut [f64],
+) -> Result<(), EmError> {
+    let classes = model.shape().classes;
+    let mut reciprocals = vec![0.0; model.log_table().len()];
+    model.reciprocals(&mut reciprocals);
+    shards.add_up(statistics, |rows, statistics, scratch| {
+        let mut cavity = vec![0.0; classes];
+        for start in rows.clone().step_by(BLOCK_ROWS) {
+            let block = start..rows.end.min(start + BLOCK_ROWS);
+            let out = &mut scratch[..block.len() * classes];
+            model.expectation(block.clone(), out)?;
+            model.accumulate_cavity(block, out, &reciprocals, statistics, &mut cavity);
+        }
+        Ok(0.0)
+    })?;
+    Ok(())
+}
+
+/// Everybody gets the confusion that the vote shows, and only the class shares are fitted.
+fn with_vote_confusion(
+    task: Task<'_>,
+    initial: &Initial<'_>,
+    prior: Prior<'_>,
+    workspace: &mut Workspace,
+    observe: &mut dyn FnMut(Round),
+) -> Result<CrowdFit> {
+    let confusion = confusion_with_vote(task);
+    let labels = task.answers.labels();
+    let everybody = confusion.repeat(task.answers.workers());
+    let Workspace { shape, log_parameters, statistics, shards } = workspace;
+    let prior = Prior { frozen_conditionals: true, ..prior };
+    let mut model = DawidSkene::new(
+        task.answers,
+        shape.classes,
+        task.facts,
+        prior,
+        task.selected,
+        log_parameters,
+    )?;
+    model.set_probabilities(&vec![1.0 / labels as f64; labels], &everybody)?;
+    shards.start(&mut model, statistics, |rows, out| initial.fill(rows, out))?;
+    let mut rounds = Vec::new();
+    let fit = shards.fit(&mut model, task.options.settings, statistics, |round| {
+        rounds.push(round);
+        observe(round);
+    })?;
+    finish(task, &model, statistics, rounds, fit)
+}
+
+/// How the crowd's answers go with the votes of the others: `[labels, labels]`, each cell with one more.
+fn confusion_with_vote(task: Task<'_>) -> Vec<f64> {
+    let labels = task.answers.labels();
+    let mut confusion = vec![1.0; labels * labels];
+    let mut votes = vec![0.0; labels];
+    for cells in task.answers.rows(0..task.answers.tasks()).filter(|cells| cells.len() > 1) {
+        votes.fill(0.0);
+        cells.iter().for_each(|&cell| votes[task.answers.label(cell)] += 1.0);
+        let others = cells.len() as f64 - 1.0;
+        for &cell in cells {
+            let answer = task.answers.label(cell);
+            for (class, votes) in votes.iter().enumerate() {
+                let own = if class == answer { 1.0 } else { 0.0 };
+                confusion[answer * labels + class] += (votes - own) / others;
+            }
+        }
+    }
+    for class in 0..labels {
+        let total: f64 = confusion.iter().skip(class).step_by(labels).sum();
+        confusion.iter_mut().skip(class).step_by(labels).for_each(|value| *value /= total);
+    }
+    confusion
+}
+
+fn finish(
+    task: Task<'_>,
+    model: &DawidSkene<'_>,
+    statistics: &[f64],
+    rounds: Vec<Round>,
+    fit: Fit,
+) -> Result<CrowdFit> {
+    let labels = task.answers.labels();
+    let mut class_shares = vec![0.0; labels];
+    let mut conditionals = vec![0.0; model.log_table().len()];
+    model.probabilities(statistics, &mut class_shares, &mut conditionals);
+    // What the labels were found with; workers not selected keep what their answers show.
+    class_shares.iter_mut().zip(model.log_shares()).for_each(|(share, log)| *share = log.exp());
+    let tables = conditionals.chunks_exact_mut(labels * labels).zip(model.log_table().chunks_exact(labels * labels));
+    for (_, (table, logs)) in tables.enumerate().filter(|(worker, _)| task.is_selected(*worker)) {
+        table.iter_mut().zip(logs).for_each(|(value, log)| *value = log.exp());
+    }
+    Ok(CrowdFit {
+        method: Method::DawidSkene,
+        posteriors: threads::posteriors(model)?,
+        class_shares,
+        conditionals,
+        rounds,
+        stop: fit.stop,
+        tolerance: task.options.settings.tolerance,
+        pooled_strength: None,
+        selected: task.selected.map(<[bool]>::to_vec),
+        collapse: None,
+    })
+}
+
+/// The vote's shares as posteriors, and the confusion matrices they imply.
+pub(super) fn majority_vote(task: Task<'_>) -> Result<CrowdFit> {
+    let initial = Initial::Vote(task);
+    let mut workspace = Workspace::new(task);
+    let Workspace { shape, log_parameters, statistics, shards } = &mut workspace;
+    let mut model = DawidSkene::new(
+        task.answers,
+        shape.classes,
+        task.facts,
+        Prior::default(),
+        task.selected,
+        log_parameters,
+    )?;
+    shards.start(&mut model, statistics, |rows, out| initial.fill(rows, out))?;
+    let last = Round { round: 0, log_likelihood: f64::NAN, objective: f64::NAN };
+    let mut fitted = finish(task, &model, statistics, Vec::new(), Fit { last, stop: Stop::Converged })?;
+    fitted.method = Method::MajorityVote;
+    threads::fill_blocks(&mut fitted.posteriors, task.answers.labels(), |rows, out| initial.fill(rows, out));
+    Ok(fitted)
+}
