@@ -1,1 +1,165 @@
-//! (being written)
+//! The one error of the runtime: what it was, in which file and line, what was expected, what to do.
+//!
+//! Variants hold values, never finished sentences; [`Display`](fmt::Display) alone knows the words.
+//! Problems inside a table file have their own enum, [`TableProblem`], so that a reader names only
+//! the problem and the place is added once.
+
+mod table;
+
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use mixlet_core::observations::AnswersError;
+
+pub use table::{Quoted, TableProblem};
+
+/// The result of everything in the runtime that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What can go wrong in the runtime.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused to work on a file.
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What was tried, as a verb: "open", "read", "write".
+        what: &'static str,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A gzip file is cut short or damaged.
+    DamagedGz {
+        /// The file.
+        path: PathBuf,
+        /// The decoder's reason.
+        source: io::Error,
+    },
+    /// A table file does not hold what was expected.
+    Table {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1; `None` if the whole file is meant.
+        line: Option<u64>,
+        /// What is wrong there.
+        problem: Box<TableProblem>,
+    },
+    /// A part of `--columns` is not `task=NAME`, `worker=NAME` or `label=NAME`, or comes twice.
+    ColumnMapping {
+        /// The rejected part.
+        given: String,
+    },
+    /// Only the tasks in gold were asked for, without gold.
+    GoldNeeded,
+    /// The same worker answers a task twice in arrays that may not hold repeats.
+    RepeatedAnswer {
+        /// The task.
+        task: u32,
+        /// The worker.
+        worker: u32,
+    },
+    /// Something would take more memory than it is allowed to.
+    Memory {
+        /// What needs the memory.
+        what: &'static str,
+        /// Bytes it needs.
+        needed: u64,
+        /// Bytes it may take.
+        limit: u64,
+        /// What makes it smaller.
+        remedy: &'static str,
+    },
+    /// Core rejected the answers.
+    Answers(AnswersError),
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { path, what, source } => {
+                write!(f, "{}: cannot {what}: {source}{}", path.display(), io_remedy(what, source.kind()))
+            }
+            Self::DamagedGz { path, source } => {
+                write!(f, "{}: damaged gzip data ({source}); copy or compress the file again", path.display())
+            }
+            Self::Table { path, line: Some(line), problem } => {
+                write!(f, "{}:{line}: {problem}", path.display())
+            }
+            Self::Table { path, line: None, problem } => write!(f, "{}: {problem}", path.display()),
+            Self::ColumnMapping { given } => write!(
+                f,
+                "--columns has {}, expected task=NAME, worker=NAME and label=NAME, each at most once, \
+                 separated by commas",
+                Quoted(given)
+            ),
+            Self::GoldNeeded => write!(f, "--tasks gold needs gold labels; name their file with --gold"),
+            Self::RepeatedAnswer { task, worker } => write!(
+                f,
+                "worker {worker} answers task {task} more than once; keep one answer, or choose the rule \
+                 `first`, `last` or `count`"
+            ),
+            Self::Memory { what, needed, limit, remedy } => {
+                let gib = |bytes: &u64| *bytes as f64 / f64::from(1 << 30);
+                let (needed, limit) = (gib(needed), gib(limit));
+                write!(f, "{what} needs {needed:.1} GiB of memory, expected at most {limit:.1} GiB; {remedy}")
+            }
+            Self::Answers(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } | Self::DamagedGz { source, .. } => Some(source),
+            Self::Answers(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<AnswersError> for Error {
+    fn from(error: AnswersError) -> Self {
+        Self::Answers(error)
+    }
+}
+
+/// What to do about a refusal of the system; empty where its own words say it all.
+fn io_remedy(what: &str, kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::NotFound if what == "open" => "; check the path",
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => "; create its directory first",
+        io::ErrorKind::PermissionDenied => "; change its permissions or name another path",
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => "; free some space or name another path",
+        io::ErrorKind::ReadOnlyFilesystem => "; name a path that can be written",
+        io::ErrorKind::IsADirectory => "; name a file in it",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_name_what_it_was_and_the_remedy() {
+        let io = |what, kind: io::ErrorKind| Error::Io { path: "a.csv".into(), what, source: kind.into() };
+        let cases = [
+            (io("open", io::ErrorKind::NotFound), "a.csv: cannot open: entity not found; check the path"),
+            (
+                io("write", io::ErrorKind::StorageFull),
+                "a.csv: cannot write: no storage space; free some space or name another path",
+            ),
+            (
+                Error::Memory { what: "the pair table", needed: 3 << 30, limit: 1 << 30, remedy: "select" },
+                "the pair table needs 3.0 GiB of memory, expected at most 1.0 GiB; select",
+            ),
+            (AnswersError::NoLabels.into(), "there are no labels, expected at least one"),
+        ];
+        for (error, message) in cases {
+            assert_eq!(error.to_string(), message);
+        }
+    }
+}

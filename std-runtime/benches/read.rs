@@ -1,0 +1,87 @@
+//! How fast answers are read, and how much memory that takes.
+//!
+//! `cargo bench -p mixlet-runtime --bench read -- 5 100` reads generated files of 5 and 100 million
+//! answers (5 per task, 5,000 workers, 2 labels), each in a process of its own, on one thread.
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::process::Command;
+use std::time::Instant;
+
+use mixlet_runtime::crowd::read::{ReadOptions, read_crowd};
+use rand_core::{Rng, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+
+const ANSWERS_PER_TASK: u32 = 5;
+const WORKERS: u32 = 5_000;
+
+/// Set for the processes that read, which are given one file each.
+const CASE: &str = "--read";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    if let [mode, path] = &arguments[..] {
+        if mode == CASE {
+            return read(Path::new(path));
+        }
+    }
+    let sizes = arguments.iter().map(|size| size.parse()).collect::<Result<Vec<u32>, _>>()?;
+    let sizes = if sizes.is_empty() { vec![5] } else { sizes };
+    println!("answers (M)  ids       order      MB/s   ns/answer   peak bytes/answer");
+    for millions in sizes {
+        for (ids, prefix) in [("integers", ""), ("texts", "image-")] {
+            for order in ["grouped", "shuffled"] {
+                let file = tempfile::Builder::new().suffix(".csv").tempfile()?;
+                write_answers(file.as_file(), millions * 1_000_000, prefix, order == "shuffled")?;
+                print!("{millions:>11}  {ids:<8}  {order:<8}");
+                std::io::stdout().flush()?;
+                let status = Command::new(std::env::current_exe()?).arg(CASE).arg(file.path()).status()?;
+                if !status.success() {
+                    return Err("a reading process failed".into());
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads one file and prints the rest of its line in the table.
+fn read(path: &Path) -> Result<(), Box<dyn Error>> {
+    let bytes = fs::metadata(path)?.len() as f64;
+    let start = Instant::now();
+    let crowd = read_crowd(path, None, &ReadOptions::default(), &mut |_, _| {})?;
+    let seconds = start.elapsed().as_secs_f64();
+    let answers = crowd.cells.len() as f64;
+    let (speed, each) = (bytes / seconds / 1e6, seconds / answers * 1e9);
+    println!("  {speed:>7.0}  {each:>10.1}  {:>18.1}", peak_bytes()? / answers);
+    Ok(())
+}
+
+/// The most memory this process ever had.
+fn peak_bytes() -> Result<f64, Box<dyn Error>> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? * 1024.0)
+}
+
+fn write_answers(file: &File, answers: u32, prefix: &str, is_shuffled: bool) -> Result<(), Box<dyn Error>> {
+    let mut random = Pcg64Mcg::seed_from_u64(7);
+    let mut order: Vec<u32> = (0..answers).collect();
+    if is_shuffled {
+        for last in (1..order.len()).rev() {
+            order.swap(last, (random.next_u64() % (last as u64 + 1)) as usize);
+        }
+    }
+    let mut out = BufWriter::with_capacity(1 << 20, file);
+    writeln!(out, "task,worker,label")?;
+    for answer in order {
+        // A task's workers are distinct: each takes a step of its own from a start that the task chooses.
+        let task = answer / ANSWERS_PER_TASK;
+        let worker = (task.wrapping_mul(2_654_435_761) / 7 + answer % ANSWERS_PER_TASK * 997) % WORKERS;
+        writeln!(out, "{prefix}{task},{worker},{}", random.next_u32() % 2)?;
+    }
+    out.flush()?;
+    Ok(())
+}

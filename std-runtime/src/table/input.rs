@@ -1,0 +1,92 @@
+//! The bytes of a file, unpacked if they are gzip, with a count of those read.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::io::{self, Cursor, Read};
+use std::path::Path;
+use std::rc::Rc;
+
+use flate2::read::MultiGzDecoder;
+
+use crate::error::{Error, Result};
+
+/// What every gzip file starts with.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// An open file or pipe.
+pub(super) struct Input {
+    bytes: Box<dyn Read>,
+    is_gzip: bool,
+    read: Rc<Cell<u64>>,
+    total: u64,
+}
+
+impl Input {
+    /// Opens a file and looks at its first two bytes: names say nothing about gzip.
+    pub fn open(path: &Path) -> Result<Self> {
+        let fail = |what, source| Error::Io { path: path.to_owned(), what, source };
+        let file = File::open(path).map_err(|source| fail("open", source))?;
+        let total = file.metadata().map_or(0, |metadata| metadata.len());
+        let read = Rc::new(Cell::new(0));
+        let mut file = Counted { file, read: Rc::clone(&read) };
+        let mut magic = [0; 2];
+        let len = read_full(&mut file, &mut magic).map_err(|source| fail("read", source))?;
+        let whole = Cursor::new(magic).take(len as u64).chain(file);
+        let is_gzip = len == magic.len() && magic == GZIP;
+        let bytes: Box<dyn Read> =
+            if is_gzip { Box::new(MultiGzDecoder::new(whole)) } else { Box::new(whole) };
+        Ok(Self { bytes, is_gzip, read, total })
+    }
+
+    /// Fills the space; less is read only where the file ends.
+    pub fn read(&mut self, path: &Path, space: &mut [u8]) -> Result<usize> {
+        read_full(&mut self.bytes, space).map_err(|source| {
+            let path = path.to_owned();
+            match source.kind() {
+                io::ErrorKind::InvalidInput | io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof
+                    if self.is_gzip =>
+                {
+                    Error::DamagedGz { path, source }
+                }
+                _ => Error::Io { path, what: "read", source },
+            }
+        })
+    }
+
+    /// Bytes read from the file so far.
+    pub fn bytes_read(&self) -> u64 {
+        self.read.get()
+    }
+
+    /// Bytes of the file; 0 for a pipe.
+    pub fn bytes_total(&self) -> u64 {
+        self.total
+    }
+}
+
+/// Counts what is read from a file.
+struct Counted {
+    file: File,
+    read: Rc<Cell<u64>>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
+        let len = self.file.read(space)?;
+        self.read.set(self.read.get() + len as u64);
+        Ok(len)
+    }
+}
+
+fn read_full(bytes: &mut impl Read, space: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = space.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match bytes.read(rest) {
+            Ok(0) => break,
+            Ok(len) => filled += len,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
