@@ -1,0 +1,3 @@
+//! Expectation maximisation for crowds, and its starts.
+
+pub mod spectral;
