@@ -15,6 +15,7 @@ use core::ops::Range;
 pub mod dawid_skene;
 pub mod one_coin;
 pub mod pooled;
+pub mod spectral;
 pub mod start;
 
 /// Marks a row whose class is not known, in a slice of known classes.

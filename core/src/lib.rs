@@ -8,6 +8,7 @@
 //! * [`observations`]: sparse answers of a crowd, by task and by worker.
 //! * [`em`]: expectation–maximisation; Dawid–Skene, one coin; starts.
 //! * [`select`]: pairwise information, order of workers, residue.
+//! * [`small`]: dense algebra of small matrices.
 //! * [`numeric`]: exponentials, logarithms, log-sum-exp over slices.
 //!
 //! Kernels take slices; nothing here allocates, and no input makes them panic.
@@ -17,3 +18,4 @@ pub mod em;
 pub mod numeric;
 pub mod observations;
 pub mod select;
+pub mod small;
