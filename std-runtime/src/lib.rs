@@ -3,3 +3,4 @@
 pub mod crowd;
 pub mod error;
 pub mod output;
+pub mod report;
