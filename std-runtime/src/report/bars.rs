@@ -7,9 +7,6 @@ use super::scale::Scale;
 use super::theme::Tone;
 use super::{PictureError, html};
 
-/// Height of one bar with its gap, in shown pixels.
-const STEP: f64 = 30.0;
-
 /// One bar.
 #[derive(Clone, Debug)]
 pub struct Bar {
@@ -25,7 +22,7 @@ pub struct Bar {
 
 /// Draws bars from zero, the longest as long as there is room.
 pub fn draw(picture: &Picture<'_>, bars: &[Bar]) -> Result<String, PictureError> {
-    let height = bars.len() as f64 * STEP + 8.0;
+    let height = bars.len() as f64 * step(bars.len()) + 8.0;
     picture.draw_tall(height as u32, |canvas| paint(canvas, bars))
 }
 
@@ -38,13 +35,24 @@ fn paint(canvas: &Canvas<'_>, bars: &[Bar]) -> Drawn {
     let right = canvas.width - longest(&mut bars.iter().map(|bar| bar.text.chars().count()));
     let scale = Scale::from_zero(bars.iter().map(|bar| bar.value.max(0.0)));
     canvas.line((left, 2.0), (left, canvas.height - 2.0), Tone::Rule)?;
+    let step = step(bars.len());
     for (i, bar) in bars.iter().enumerate() {
-        let middle = (i as f64 + 0.5) * STEP + 4.0;
+        let middle = (i as f64 + 0.5) * step + 4.0;
         let length = scale.at(bar.value.max(0.0)).filter(|_| bar.value.is_finite()).unwrap_or(0.0);
         let end = left + length * (right - left);
         canvas.text(&html::plain(&bar.name, most), (left - 9.0, middle), HPos::Right, Tone::Ink)?;
-        canvas.rect((left, middle - 10.0), (end.max(left + 1.0), middle + 10.0), bar.tone, 1.0)?;
+        canvas.rect(
+            (left, middle - 0.34 * step),
+            (end.max(left + 1.0), middle + 0.34 * step),
+            bar.tone,
+            1.0,
+        )?;
         canvas.text(&html::plain(&bar.text, most), (end + 8.0, middle), HPos::Left, Tone::Ink)?;
     }
     Ok(())
+}
+
+/// Height of one bar with its gap, in shown pixels: few bars are thicker, so that the picture keeps its size.
+fn step(bars: usize) -> f64 {
+    (200.0 / bars.max(1) as f64).clamp(30.0, 52.0)
 }

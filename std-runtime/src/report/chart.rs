@@ -219,8 +219,8 @@ impl<'a> Plot<'a> {
             .margin_top(30 * FINE)
             .margin_right(18 * FINE)
             .margin_left(4 * FINE)
-            .x_label_area_size(44 * FINE)
-            .y_label_area_size((longest as f64 * CHARACTER + 12.0) * f64::from(FINE))
+            .x_label_area_size(48 * FINE)
+            .y_label_area_size((longest as f64 * CHARACTER + 14.0) * f64::from(FINE))
             .build_cartesian_2d(Unit { ticks: x.ticks.clone() }, Unit { ticks: y.ticks.clone() })?;
         chart
             .configure_mesh()
@@ -228,6 +228,7 @@ impl<'a> Plot<'a> {
             .bold_line_style(Tone::Rule.sentinel().stroke_width(FINE))
             .axis_style(Tone::Rule.sentinel().stroke_width(FINE))
             .label_style(label_style(Tone::Soft))
+            .set_all_tick_mark_size(5 * FINE)
             .draw()?;
         canvas.text(y.name, (4.0, 10.0), HPos::Left, Tone::Soft)?;
         canvas.text(x.name, (canvas.width - 18.0, canvas.height - 8.0), HPos::Right, Tone::Soft)?;
@@ -282,13 +283,14 @@ impl<'a> Plot<'a> {
         self.words(text, (x, 1.0), (gap, 8 * FINE as i32), side, Tone::Mark)
     }
 
-    /// A dashed line across at `y`, with a word above its right end.
-    pub fn mark_y(&mut self, y: f64, text: &str) -> Drawn {
+    /// A dashed line across at `y`, with a word above its right end, or below its left end.
+    pub fn mark_y(&mut self, y: f64, text: &str, end: HPos) -> Drawn {
         let Some(y) = self.y.at(y) else { return Ok(()) };
         let style = Tone::Ink.sentinel().mix(0.7).stroke_width(5 * FINE / 4);
         let ends = [(0.0, y), (1.0, y)];
         self.chart.draw_series(DashedLineSeries::new(ends, 5 * FINE, 4 * FINE, style))?;
-        self.words(text, (1.0, y), (0, -9 * FINE as i32), HPos::Right, Tone::Ink)
+        let (at, by) = if matches!(end, HPos::Right) { ((1.0, y), (0, -9)) } else { ((0.0, y), (6, 10)) };
+        self.words(text, at, (by.0 * FINE as i32, by.1 * FINE as i32), end, Tone::Ink)
     }
 
     /// Text at a place of the plot, moved by drawn pixels.

@@ -158,7 +158,10 @@ fn tiles(figures: &[Figure]) -> String {
     if figures.is_empty() {
         return String::new();
     }
-    format!("<dl class=\"tiles\">\n{}</dl>\n", figures.iter().map(tile).collect::<String>())
+    // One row, or two of nearly the same length.
+    let columns = if figures.len() <= 6 { figures.len() } else { figures.len().div_ceil(2).min(6) };
+    let tiles: String = figures.iter().map(tile).collect();
+    format!("<dl class=\"tiles\" style=\"--columns:{columns}\">\n{tiles}</dl>\n")
 }
 
 /// Links to the sections, if there is more than one.

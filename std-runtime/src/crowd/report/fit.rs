@@ -25,7 +25,8 @@ pub(super) fn section<'a>(report: &CrowdReport<'_>) -> Result<Option<Section<'a>
     );
     let picture = Picture { id: "objective", title, description: &help, shape: Shape::Wide };
     let svg = picture.draw(|canvas| paint(canvas, objective))?;
-    let lead = "How the fit went.".to_owned();
+    let lead =
+        "Each round estimates the labels from the workers, then the workers from the labels.".to_owned();
     Ok(Some(Section { id: "fit", title: "Fit", lead, body: card(title, &help, &svg) }))
 }
 

@@ -177,5 +177,5 @@ fn votes(votes: &[u64], labels: &[&str]) -> String {
             format!("{} × {}", count(*votes), name(labels.get(*class).copied().unwrap_or("?"), 16))
         })
         .collect();
-    words.join(", ") + more
+    format!("<span class=\"together\">{}{more}</span>", words.join(", "))
 }

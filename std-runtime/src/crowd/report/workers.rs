@@ -1,5 +1,7 @@
 //! Workers: their order by information with the cut, their accuracy with intervals, and the table.
 
+use plotters::style::text_anchor::HPos;
+
 use super::{CrowdReport, WorkerLine, buckets, mean};
 use crate::report::chart::{Axis, Canvas, Drawn, Picture, Plot, Shape};
 use crate::report::html::name;
@@ -35,7 +37,7 @@ fn order_card(report: &CrowdReport<'_>) -> Result<String, PictureError> {
         None => format!("All {workers} workers were used, the most informative first."),
     };
     if report.null_information.is_some_and(f64::is_finite) {
-        help.push_str(" Bars below the dashed line are no taller than pure guessing would reach.");
+        help.push_str(" A worker below the dashed line tells no more than guessing would.");
     }
     let picture = Picture { id: "order", title, description: &help, shape: Shape::Wide };
     let svg = picture.draw(|canvas| paint_order(canvas, report))?;
@@ -46,8 +48,11 @@ fn order_card(report: &CrowdReport<'_>) -> Result<String, PictureError> {
 fn paint_order(canvas: &Canvas<'_>, report: &CrowdReport<'_>) -> Drawn {
     let workers = &report.workers;
     let scale = information_scale(workers, report.null_information);
-    let name =
-        if scale.is_powers() { "Information in nats, each step ten times" } else { "Information in nats" };
+    let name = if scale.is_powers() {
+        "Information in nats, each line ten times the next"
+    } else {
+        "Information in nats"
+    };
     let mut plot =
         Plot::new(canvas, &rank_axis(canvas, workers.len()), &Axis { scale, ticks: scale.ticks(5), name })?;
     for range in buckets(workers.len(), if canvas.is_narrow() { 140 } else { 320 }) {
@@ -59,7 +64,7 @@ fn paint_order(canvas: &Canvas<'_>, report: &CrowdReport<'_>) -> Drawn {
         plot.bar((from, to), mean(group.iter().map(|worker| worker.information)), tone)?;
     }
     if let Some(null) = report.null_information {
-        plot.mark_y(null, "guessing")?;
+        plot.mark_y(null, "guessing", HPos::Right)?;
     }
     match report.cut {
         Some(cut) => plot.mark_x(cut as f64, &format!("{} used", count(cut as u64))),
@@ -67,11 +72,15 @@ fn paint_order(canvas: &Canvas<'_>, report: &CrowdReport<'_>) -> Drawn {
     }
 }
 
-/// Linear from zero, or in powers of ten where the range exceeds a thousand.
+/// Linear from zero, or in powers of ten where half of the workers would otherwise be too small to see.
 fn information_scale(workers: &[WorkerLine<'_>], null: Option<f64>) -> Scale {
     let values = || workers.iter().map(|worker| worker.information).chain(null);
-    match extent(values().filter(|v| *v > 0.0)) {
-        Some((low, high)) if high / low > 1000.0 => Scale::powers(low.max(high * 1e-7) / 2.0, high * 1.2),
+    let mut positive: Vec<f64> = values().filter(|v| v.is_finite() && *v > 0.0).collect();
+    positive.sort_by(f64::total_cmp);
+    match (positive.get(positive.len() / 2), positive.first(), positive.last()) {
+        (Some(median), Some(low), Some(high)) if *median < high / 50.0 => {
+            Scale::powers(low.max(high * 1e-7) / 2.0, high * 1.2)
+        }
         _ => Scale::from_zero(values()),
     }
 }
@@ -103,7 +112,7 @@ fn accuracy_card(report: &CrowdReport<'_>) -> Result<String, PictureError> {
 }
 
 /// Marks of the accuracy picture.
-const MARKS: usize = 80;
+const MARKS: usize = 50;
 
 /// A dot and an interval per worker or group of neighbours.
 fn paint_accuracy(canvas: &Canvas<'_>, report: &CrowdReport<'_>) -> Drawn {
@@ -112,7 +121,7 @@ fn paint_accuracy(canvas: &Canvas<'_>, report: &CrowdReport<'_>) -> Drawn {
     let y = Axis { scale, ticks: scale.ticks(5), name: "Accuracy" };
     let mut plot = Plot::new(canvas, &rank_axis(canvas, workers.len()), &y)?;
     if report.labels.len() > 1 {
-        plot.mark_y(1.0 / report.labels.len() as f64, "chance")?;
+        plot.mark_y(1.0 / report.labels.len() as f64, "chance", HPos::Left)?;
     }
     for range in buckets(workers.len(), MARKS) {
         let middle = f64::midpoint(range.start as f64, range.end as f64);
