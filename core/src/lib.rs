@@ -19,3 +19,5 @@ pub mod numeric;
 pub mod observations;
 pub mod select;
 pub mod small;
+
+pub use rand_core;

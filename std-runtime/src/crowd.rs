@@ -1,7 +1,13 @@
 //! Crowd answers: from a CSV of who said what to labels, and to which workers to trust.
 
+pub mod agreement;
 pub mod answers;
+pub mod ask_next;
+pub mod checks;
+pub mod fit;
 pub mod generate;
 pub mod ids;
 pub mod read;
 pub mod report;
+pub mod score;
+pub mod workers;

@@ -1,0 +1,213 @@
+//! The crowd's page holds what it promises, is well-formed whatever it is given, and refers to nothing outside.
+
+#[path = "common/sample_report.rs"]
+mod sample_report;
+
+use mixlet_runtime::crowd::report::{CrowdReport, DoubtfulTask, GoldSummary, MethodLine, WorkerLine, render};
+use proptest::prelude::*;
+use roxmltree::{Document, ParsingOptions};
+use sample_report::Sample;
+
+/// Renders and parses; the page must be well-formed and stand alone.
+fn page(report: &CrowdReport<'_>) -> String {
+    let html = render(report).unwrap();
+    check(&html).unwrap_or_else(|error| panic!("{error}\n{html}"));
+    html
+}
+
+/// What every page must satisfy.
+fn check(html: &str) -> Result<(), String> {
+    let options = ParsingOptions { allow_dtd: true, nodes_limit: u32::MAX, ..ParsingOptions::default() };
+    let page = Document::parse_with_options(html, options).map_err(|error| error.to_string())?;
+    let mut ids = std::collections::HashSet::new();
+    for node in page.descendants().filter(roxmltree::Node::is_element) {
+        for attribute in node.attributes() {
+            if attribute.name() == "id" && !ids.insert(attribute.value()) {
+                return Err(format!("the id {} is there twice", attribute.value()));
+            }
+            let value = attribute.value();
+            if matches!(attribute.name(), "href" | "src") && !value.starts_with('#') {
+                return Err(format!("the page refers to {value}"));
+            }
+            if attribute.name().starts_with("on") {
+                return Err(format!("the page runs {value}"));
+            }
+        }
+    }
+    let scripts =
+        page.descendants().filter(|node| node.has_tag_name(("http://www.w3.org/1999/xhtml", "script")));
+    match scripts.count() {
+        1 => Ok(()),
+        count => Err(format!("{count} scripts")),
+    }
+}
+
+#[test]
+fn every_part_of_a_full_report_is_on_the_page() {
+    let sample = Sample::new(39, 2);
+    let html = page(&sample.report());
+    let sections = ["workers", "confusions", "labels", "gold", "fit"];
+    for section in sections {
+        assert!(html.contains(&format!("<section id=\"{section}\"")), "no section {section}");
+    }
+    let pictures =
+        ["order", "accuracy", "confusion-0", "confusion-38", "shares", "confidence", "gold-map", "objective"];
+    for picture in pictures {
+        assert!(html.contains(&format!("aria-labelledby=\"{picture}-")), "no picture {picture}");
+    }
+    for text in
+        ["15 of 39 workers carry the labels", "Tasks most in doubt", "--select auto", "one label only"]
+    {
+        assert!(html.contains(text), "no '{text}'");
+    }
+}
+
+#[test]
+fn a_comparison_shows_its_methods_and_nothing_empty() {
+    let sample = Sample::new(1, 2);
+    let html = page(&sample.comparison());
+    assert!(html.contains("<section id=\"comparison\"") && html.contains("5.60 %"));
+    assert_eq!(html.matches("<section").count(), 1);
+}
+
+#[test]
+fn nothing_outside_the_page_is_named() {
+    let html = page(&Sample::new(39, 4).report());
+    let namespaces = ["http://www.w3.org/2000/svg", "http://www.w3.org/1999/xhtml"];
+    let rest =
+        namespaces.iter().fold(html, |html, namespace| html.replace(&format!("xmlns=\"{namespace}\""), ""));
+    for reference in ["http:", "https:", "//www", "url(", "@import", "<link", "<img"] {
+        assert!(!rest.contains(reference), "the page names {reference}");
+    }
+}
+
+#[test]
+fn pictures_follow_the_theme() {
+    let html = page(&Sample::new(39, 4).report());
+    let pictures = html.split("<svg").skip(1).filter_map(|rest| rest.split("</svg>").next());
+    for picture in pictures {
+        assert!(!picture.contains("=\"#"), "a fixed colour in {picture}");
+        assert!(picture.contains("var(--"));
+        assert!(picture.contains("role=\"img\"") && picture.contains("<title") && picture.contains("<desc"));
+    }
+}
+
+#[test]
+fn hostile_names_stay_names() {
+    for classes in [2, 9, 30] {
+        let sample = Sample::new(12, classes).hostile();
+        let mut report = sample.report();
+        report.title = "</title><script>alert(2)</script>";
+        report.command = "mixlet crowd fit '</code><script>'";
+        let html = page(&report);
+        assert!(!html.contains("<script>alert"));
+        assert!(!html.contains("<img"));
+        assert!(!html.contains('\u{202e}'), "a name reorders the line");
+    }
+}
+
+#[test]
+fn edges_render() {
+    let empty = CrowdReport::default();
+    page(&empty);
+    for (workers, classes) in [(1, 1), (1, 2), (2, 7), (9, 6), (60, 53), (161, 3), (181, 3)] {
+        let sample = Sample::new(workers, classes);
+        let mut report = sample.report();
+        page(&report);
+        report.objective = &report.objective[..1];
+        report.cut = None;
+        report.confidence = vec![7];
+        page(&report);
+    }
+}
+
+#[test]
+fn thousands_of_workers_and_many_classes_stay_small() {
+    for (workers, classes) in [(5_000, 2), (5_000, 12)] {
+        let html = page(&Sample::new(workers, classes).report());
+        assert!(html.len() < 1_000_000, "{} bytes for {workers} workers, {classes} classes", html.len());
+        assert!(html.contains("4,820 workers between these are left out"));
+    }
+    let html = page(&Sample::new(300, 60).report());
+    assert!(html.len() < 1_000_000, "{} bytes", html.len());
+}
+
+/// Numbers as a broken fit may leave them.
+fn number() -> impl Strategy<Value = f64> {
+    prop_oneof![
+        4 => 0.0..1.0,
+        1 => any::<f64>(),
+        1 => Just(f64::NAN),
+        1 => prop_oneof![Just(f64::INFINITY), Just(f64::NEG_INFINITY), Just(f64::MAX), Just(f64::MIN_POSITIVE), Just(-0.0)],
+    ]
+}
+
+/// Any list of such numbers, of any length.
+fn numbers() -> impl Strategy<Value = Vec<f64>> {
+    prop::collection::vec(number(), 0..30)
+}
+
+/// Any text, with what markup is made of more often than chance.
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![any::<String>(), "[<>&\"'/\\-\\]\\[!a ]{0,80}", "#FE01[0-9A-F]{2}\"?"]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_data_breaks_the_page(
+        texts in prop::collection::vec(text(), 1..6),
+        names in prop::collection::vec((text(), number(), number(), number(), number(), any::<u64>()), 0..40),
+        matrix in numbers(),
+        more in (numbers(), numbers(), numbers()),
+        bins in prop::collection::vec(any::<u64>(), 0..120),
+        cut in prop::option::of(any::<usize>()),
+        null in prop::option::of(number()),
+    ) {
+        let (objective, shares, f1) = more;
+        let labels: Vec<&str> = texts.iter().map(String::as_str).collect();
+        let square = matrix.get(..labels.len() * labels.len()).unwrap_or(&matrix);
+        let report = CrowdReport {
+            title: labels[0],
+            command: labels[0],
+            verdict: texts[0].clone(),
+            figures: Vec::new(),
+            warnings: &texts,
+            workers: names.iter().map(|(name, a, b, c, d, answers)| WorkerLine {
+                name, answers: *answers, accuracy: *a, accuracy_low: *b, accuracy_high: *c, information: *d,
+                selected: answers % 2 == 0, confusion: square,
+            }).collect(),
+            cut,
+            null_information: null,
+            objective: &objective,
+            confidence: bins.clone(),
+            doubtful: names.iter().map(|(name, a, b, c, _, _)| DoubtfulTask {
+                task: name, label: name, confidence: *a, entropy: *b, probabilities: shares.clone(),
+                votes: bins.clone(), gain: *c,
+            }).collect(),
+            class_shares: shares,
+            comparison: names.iter().map(|(name, a, b, c, _, _)| MethodLine {
+                method: name, errors: *a, error_rate: *b, seconds: *c, note: name,
+            }).collect(),
+            gold: Some(GoldSummary { tasks: cut.unwrap_or(0) as u64, errors: 0.5, error_rate: f64::NAN, f1, confusion: square.to_vec() }),
+            labels,
+        };
+        let html = render(&report).unwrap();
+        prop_assert_eq!(check(&html), Ok(()));
+    }
+}
+
+#[test]
+#[ignore = "writes pages to look at into the folder named by MIXLET_PAGES"]
+fn write_pages() {
+    let folder = std::path::PathBuf::from(std::env::var_os("MIXLET_PAGES").unwrap());
+    let write =
+        |name: &str, report: &CrowdReport<'_>| std::fs::write(folder.join(name), page(report)).unwrap();
+    write("bird.html", &Sample::new(39, 2).report());
+    write("four.html", &Sample::new(300, 4).report());
+    write("many.html", &Sample::new(5_000, 30).report());
+    write("hostile.html", &Sample::new(12, 9).hostile().report());
+    write("one.html", &Sample::new(1, 1).report());
+    write("demo.html", &Sample::new(1, 2).comparison());
+}
