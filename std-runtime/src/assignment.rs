@@ -73,7 +73,8 @@ mod tests {
             for code in 0..256usize {
                 let columns = [code & 3, code >> 2 & 3, code >> 4 & 3, code >> 6];
                 if (0..4).all(|column| columns.contains(&column)) {
-                    best = best.max(columns.iter().enumerate().map(|(row, column)| values[row * 4 + column]).sum());
+                    best = best
+                        .max(columns.iter().enumerate().map(|(row, column)| values[row * 4 + column]).sum());
                 }
             }
             let found = largest_assignment(&values, 4);

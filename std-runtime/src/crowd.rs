@@ -11,3 +11,5 @@ pub mod read;
 pub mod report;
 pub mod score;
 pub mod workers;
+
+pub use answers::Crowd;

@@ -10,6 +10,8 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use mixlet_core::em::EmError;
+use mixlet_core::em::spectral::SpectralError;
 use mixlet_core::observations::AnswersError;
 
 pub use table::{Quoted, TableProblem};
@@ -73,6 +75,10 @@ pub enum Error {
     },
     /// Core rejected the answers.
     Answers(AnswersError),
+    /// A fit was asked for with settings or input it cannot use.
+    Em(EmError),
+    /// The spectral start found nothing to start from.
+    Spectral(SpectralError),
 }
 
 impl fmt::Display for Error {
@@ -106,6 +112,10 @@ impl fmt::Display for Error {
                 write!(f, "{what} needs {needed:.1} GiB of memory, expected at most {limit:.1} GiB; {remedy}")
             }
             Self::Answers(error) => write!(f, "{error}"),
+            Self::Em(error) => write!(f, "{error}"),
+            Self::Spectral(error) => {
+                write!(f, "no spectral start: {error}; start from the vote, with --start vote")
+            }
         }
     }
 }
@@ -115,6 +125,8 @@ impl std::error::Error for Error {
         match self {
             Self::Io { source, .. } | Self::DamagedGz { source, .. } => Some(source),
             Self::Answers(error) => Some(error),
+            Self::Em(error) => Some(error),
+            Self::Spectral(error) => Some(error),
             _ => None,
         }
     }
@@ -123,6 +135,18 @@ impl std::error::Error for Error {
 impl From<AnswersError> for Error {
     fn from(error: AnswersError) -> Self {
         Self::Answers(error)
+    }
+}
+
+impl From<EmError> for Error {
+    fn from(error: EmError) -> Self {
+        Self::Em(error)
+    }
+}
+
+impl From<SpectralError> for Error {
+    fn from(error: SpectralError) -> Self {
+        Self::Spectral(error)
     }
 }
 

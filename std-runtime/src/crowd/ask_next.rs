@@ -29,7 +29,8 @@ pub fn expected_gains(
     let noise: Vec<f64> =
         (0..labels).map(|class| entropy(typical.iter().skip(class).step_by(labels).copied())).collect();
     let gain = |posterior: &[f64]| {
-        let mixed = typical.chunks_exact(labels).map(|row| row.iter().zip(posterior).map(|(p, q)| p * q).sum());
+        let mixed =
+            typical.chunks_exact(labels).map(|row| row.iter().zip(posterior).map(|(p, q)| p * q).sum());
         let expected_noise: f64 = noise.iter().zip(posterior).map(|(noise, q)| noise * q).sum();
         (entropy(mixed) - expected_noise).max(0.0)
     };
@@ -43,7 +44,11 @@ pub fn expected_gains(
 }
 
 /// `P(label | class)` of the selected workers, each weighing as many answers as they gave: `[labels, labels]`.
-fn typical_worker(answers: Answers<'_>, conditionals: &[f64], is_selected: impl Fn(usize) -> bool) -> Vec<f64> {
+fn typical_worker(
+    answers: Answers<'_>,
+    conditionals: &[f64],
+    is_selected: impl Fn(usize) -> bool,
+) -> Vec<f64> {
     let labels = answers.labels();
     let mut weights = vec![0.0; answers.workers()];
     answers.cells().iter().for_each(|&cell| weights[answers.worker(cell)] += 1.0);

@@ -1,9 +1,10 @@
 //! Signs that a fit went wrong, in words for the user.
 
 use mixlet_core::em::{Stop, most_likely_class};
+use mixlet_core::observations::Answers;
 
 use super::Crowd;
-use super::fit::{CrowdFit, Method};
+use super::fit::{Collapse, CrowdFit, Method};
 use crate::assignment::largest_assignment;
 
 /// Answers below which one label only means nothing.
@@ -12,17 +13,17 @@ const FEW_ANSWERS: usize = 10;
 const NAMES: usize = 5;
 
 /// Everything worth a warning about a crowd and its fit.
-pub fn warnings(crowd: &Crowd, fit: &CrowdFit) -> Vec<String> {
+pub fn warnings(crowd: &Crowd, answers: Answers<'_>, fit: &CrowdFit) -> Vec<String> {
     let mut warnings = Vec::new();
     if fit.method != Method::MajorityVote {
         warnings.extend(not_converged(fit));
-        warnings.extend(fit.collapse.clone());
-        warnings.extend(flipped_classes(crowd, fit));
+        warnings.extend(collapsed(crowd, fit));
+        warnings.extend(flipped_classes(crowd, answers, fit));
     }
-    warnings.extend(vanished_classes(crowd, fit));
-    warnings.extend(uncovered_tasks(crowd, fit));
-    warnings.extend(one_label_workers(crowd));
-    warnings.extend(unjudged_workers(crowd));
+    warnings.extend(vanished_classes(crowd, answers, fit));
+    warnings.extend(uncovered_tasks(crowd, answers, fit));
+    warnings.extend(one_label_workers(crowd, answers));
+    warnings.extend(unjudged_workers(crowd, answers));
     warnings
 }
 
@@ -32,9 +33,26 @@ fn not_converged(fit: &CrowdFit) -> Option<String> {
     })
 }
 
+/// A degenerate fit.
+fn collapsed(crowd: &Crowd, fit: &CrowdFit) -> Option<String> {
+    fit.collapse.map(|collapse| match collapse {
+        Collapse::Misnamed { class } => format!(
+            "the class `{}` filled with tasks that hardly anyone labels so: the answers do not tell workers apart; \
+             all workers were given the confusion that the vote shows instead",
+            crowd.labels.get(class)
+        ),
+        Collapse::Emptied { class, by_vote, by_fit } => format!(
+            "the one-coin fit collapsed: `{}` holds {:.1} % of the tasks by vote and {:.1} % by the fit; \
+             use --method dawid-skene or --prior uniform",
+            crowd.labels.get(class),
+            100.0 * by_vote,
+            100.0 * by_fit
+        ),
+    })
+}
+
 /// The tasks that the vote calls `l` and the fit `k`, for all pairs; ties and unanswered tasks are left out.
-fn labels_against_vote(crowd: &Crowd, fit: &CrowdFit) -> Vec<f64> {
-    let answers = crowd.answers();
+fn labels_against_vote(answers: Answers<'_>, fit: &CrowdFit) -> Vec<f64> {
     let classes = answers.labels();
     let mut table = vec![0.0; classes * classes];
     let mut votes = vec![0.0; classes];
@@ -51,9 +69,9 @@ fn labels_against_vote(crowd: &Crowd, fit: &CrowdFit) -> Vec<f64> {
 }
 
 /// Classes that the fit uses for what the vote calls otherwise.
-fn flipped_classes(crowd: &Crowd, fit: &CrowdFit) -> Option<String> {
+fn flipped_classes(crowd: &Crowd, answers: Answers<'_>, fit: &CrowdFit) -> Option<String> {
     let classes = crowd.labels.len();
-    let table = labels_against_vote(crowd, fit);
+    let table = labels_against_vote(answers, fit);
     let best = largest_assignment(&table, classes);
     let agreeing: f64 = table.iter().step_by(classes + 1).sum();
     let reassigned: f64 = best.iter().enumerate().map(|(class, &vote)| table[class * classes + vote]).sum();
@@ -74,8 +92,7 @@ fn flipped_classes(crowd: &Crowd, fit: &CrowdFit) -> Option<String> {
 }
 
 /// Classes that were answered but that no task ended in.
-fn vanished_classes(crowd: &Crowd, fit: &CrowdFit) -> Option<String> {
-    let answers = crowd.answers();
+fn vanished_classes(crowd: &Crowd, answers: Answers<'_>, fit: &CrowdFit) -> Option<String> {
     let classes = answers.labels();
     let mut answered = vec![0usize; classes];
     answers.cells().iter().for_each(|&cell| answered[answers.label(cell)] += 1);
@@ -90,21 +107,24 @@ fn vanished_classes(crowd: &Crowd, fit: &CrowdFit) -> Option<String> {
     (!gone.is_empty()).then(|| format!("no task was given the label {}", gone.join(", ")))
 }
 
-fn uncovered_tasks(crowd: &Crowd, fit: &CrowdFit) -> Option<String> {
-    let uncovered = (0..crowd.tasks.len()).filter(|&task| !fit.covers(crowd, task)).count();
+fn uncovered_tasks(crowd: &Crowd, answers: Answers<'_>, fit: &CrowdFit) -> Option<String> {
+    let uncovered = (0..crowd.tasks.len()).filter(|&task| !fit.covers(answers, task)).count();
     (uncovered > 0).then(|| {
-        format!("{uncovered} of {} tasks have no answer by a selected worker; their label is a guess", crowd.tasks.len())
+        format!(
+            "{uncovered} of {} tasks have no answer by a selected worker; their label is a guess",
+            crowd.tasks.len()
+        )
     })
 }
 
 /// Workers with enough answers who gave one label only.
-fn one_label_workers(crowd: &Crowd) -> Option<String> {
-    let answers = crowd.answers();
+fn one_label_workers(crowd: &Crowd, answers: Answers<'_>) -> Option<String> {
     let mut counts = vec![0usize; answers.cell_count()];
     answers.cells().iter().for_each(|&cell| counts[cell as usize] += 1);
     let constant: Vec<usize> = (counts.chunks_exact(answers.labels()).enumerate())
         .filter(|(_, given)| {
-            given.iter().sum::<usize>() >= FEW_ANSWERS && given.iter().filter(|&&count| count > 0).count() == 1
+            given.iter().sum::<usize>() >= FEW_ANSWERS
+                && given.iter().filter(|&&count| count > 0).count() == 1
         })
         .map(|(worker, _)| worker)
         .collect();
@@ -112,9 +132,8 @@ fn one_label_workers(crowd: &Crowd) -> Option<String> {
 }
 
 /// Workers who answered no task with gold, where there is gold.
-fn unjudged_workers(crowd: &Crowd) -> Option<String> {
+fn unjudged_workers(crowd: &Crowd, answers: Answers<'_>) -> Option<String> {
     let gold = crowd.gold.as_ref()?;
-    let answers = crowd.answers();
     let mut judged = vec![false; answers.workers()];
     for (cells, _) in answers.rows(0..answers.tasks()).zip(gold).filter(|(_, gold)| **gold != u32::MAX) {
         cells.iter().for_each(|&cell| judged[answers.worker(cell)] = true);

@@ -49,7 +49,8 @@ impl Score {
         let classes = answers.labels();
         let mut confusion = vec![0.0; classes * classes];
         let mut votes = vec![0u32; classes];
-        for (cells, &gold) in answers.rows(0..answers.tasks()).zip(gold).filter(|(_, gold)| **gold != UNKNOWN) {
+        for (cells, &gold) in answers.rows(0..answers.tasks()).zip(gold).filter(|(_, gold)| **gold != UNKNOWN)
+        {
             votes.fill(0);
             cells.iter().for_each(|&cell| votes[answers.label(cell)] += 1);
             let most = votes.iter().copied().max().unwrap_or(0);
@@ -68,7 +69,8 @@ impl Score {
         let f1 = |class: usize| {
             let in_gold: f64 = confusion[class * classes..][..classes].iter().sum();
             let predicted: f64 = confusion.iter().skip(class).step_by(classes).sum();
-            (in_gold + predicted > 0.0).then(|| 2.0 * confusion[class * classes + class] / (in_gold + predicted))
+            (in_gold + predicted > 0.0)
+                .then(|| 2.0 * confusion[class * classes + class] / (in_gold + predicted))
         };
         let f1 = (0..classes).map(f1).collect();
         Self { tasks: tasks.round() as usize, errors: tasks - right, f1, confusion }

@@ -38,7 +38,8 @@ pub struct WorkerAccuracy {
 pub fn worker_accuracies(answers: Answers<'_>, posteriors: &[f64]) -> Vec<WorkerAccuracy> {
     // Per worker: answers, Σ q, Σ q(1 − q).
     let mut sums = vec![(0u32, 0.0f64, 0.0f64); answers.workers()];
-    for (cells, posterior) in answers.rows(0..answers.tasks()).zip(posteriors.chunks_exact(answers.labels())) {
+    for (cells, posterior) in answers.rows(0..answers.tasks()).zip(posteriors.chunks_exact(answers.labels()))
+    {
         for &cell in cells {
             let q = posterior[answers.label(cell)];
             let sum = &mut sums[answers.worker(cell)];

@@ -66,14 +66,8 @@ fn run(
     observe: &mut dyn FnMut(Round),
 ) -> Result<CrowdFit> {
     let Workspace { shape, log_parameters, statistics, shards } = workspace;
-    let mut model = DawidSkene::new(
-        task.answers,
-        shape.classes,
-        task.facts,
-        prior,
-        task.selected,
-        log_parameters,
-    )?;
+    let mut model =
+        DawidSkene::new(task.answers, shape.classes, task.facts, prior, task.selected, log_parameters)?;
     shards.start(&mut model, statistics, |rows, out| initial.fill(rows, out))?;
     let mut rounds = Vec::new();
     let fit = shards.fit(&mut model, task.options.settings, statistics, |round| {
@@ -91,16 +85,11 @@ fn pool(
     workspace: &mut Workspace,
 ) -> Result<(Vec<f64>, f64), EmError> {
     let Workspace { shape, log_parameters, statistics, shards } = workspace;
-    let mut model = DawidSkene::new(
-        task.answers,
-        shape.classes,
-        task.facts,
-        prior,
-        task.selected,
-        log_parameters,
-    )?;
+    let mut model =
+        DawidSkene::new(task.answers, shape.classes, task.facts, prior, task.selected, log_parameters)?;
     shards.start(&mut model, statistics, |rows, out| initial.fill(rows, out))?;
-    let settings = FitSettings { rounds: PILOT_ROUNDS.min(task.options.settings.rounds), ..task.options.settings };
+    let settings =
+        FitSettings { rounds: PILOT_ROUNDS.min(task.options.settings.rounds), ..task.options.settings };
     shards.fit(&mut model, settings, statistics, |_| ())?;
     cavity_counts(&model, shards, statistics)?;
     let mut pooled = vec![0.0; shape.labels * shape.classes];
@@ -144,14 +133,8 @@ fn with_vote_confusion(
     let everybody = confusion.repeat(task.answers.workers());
     let Workspace { shape, log_parameters, statistics, shards } = workspace;
     let prior = Prior { frozen_conditionals: true, ..prior };
-    let mut model = DawidSkene::new(
-        task.answers,
-        shape.classes,
-        task.facts,
-        prior,
-        task.selected,
-        log_parameters,
-    )?;
+    let mut model =
+        DawidSkene::new(task.answers, shape.classes, task.facts, prior, task.selected, log_parameters)?;
     model.set_probabilities(&vec![1.0 / labels as f64; labels], &everybody)?;
     shards.start(&mut model, statistics, |rows, out| initial.fill(rows, out))?;
     let mut rounds = Vec::new();
@@ -199,7 +182,8 @@ fn finish(
     model.probabilities(statistics, &mut class_shares, &mut conditionals);
     // What the labels were found with; workers not selected keep what their answers show.
     class_shares.iter_mut().zip(model.log_shares()).for_each(|(share, log)| *share = log.exp());
-    let tables = conditionals.chunks_exact_mut(labels * labels).zip(model.log_table().chunks_exact(labels * labels));
+    let tables =
+        conditionals.chunks_exact_mut(labels * labels).zip(model.log_table().chunks_exact(labels * labels));
     for (_, (table, logs)) in tables.enumerate().filter(|(worker, _)| task.is_selected(*worker)) {
         table.iter_mut().zip(logs).for_each(|(value, log)| *value = log.exp());
     }

@@ -14,9 +14,10 @@ use crate::threads::{self, Shards};
 pub(super) fn fit(task: Task<'_>, initial: &Initial<'_>, observe: &mut dyn FnMut(Round)) -> Result<CrowdFit> {
     let plain = OneCoinSettings { uniform_shares: task.options.uniform_shares, ..Default::default() };
     let (settings, pooled_strength) = match task.options.pseudocount {
-        Pseudocount::Constant(pseudocount) => {
-            (OneCoinSettings { right_pseudocount: pseudocount, wrong_pseudocount: pseudocount, ..plain }, None)
-        }
+        Pseudocount::Constant(pseudocount) => (
+            OneCoinSettings { right_pseudocount: pseudocount, wrong_pseudocount: pseudocount, ..plain },
+            None,
+        ),
         Pseudocount::Pooled => {
             let (accuracy, strength) = pool(task, initial, plain)?;
             let (right_pseudocount, wrong_pseudocount) = (strength * accuracy, strength * (1.0 - accuracy));
@@ -76,12 +77,14 @@ fn conditionals(labels: usize, accuracies: &[f64]) -> Vec<f64> {
 /// The crowd's accuracy and how many answers it is worth, from the cavity counts of a plain fit.
 fn pool(task: Task<'_>, initial: &Initial<'_>, settings: OneCoinSettings) -> Result<(f64, f64)> {
     let (answers, labels) = (task.answers, task.answers.labels());
-    let ending = FitSettings { rounds: PILOT_ROUNDS.min(task.options.settings.rounds), ..task.options.settings };
+    let ending =
+        FitSettings { rounds: PILOT_ROUNDS.min(task.options.settings.rounds), ..task.options.settings };
     let pilot = run(task, initial, settings, ending, &mut |_| ())?;
     // The same model as confusion matrices, which can leave a worker's own answers out.
     let shape = DawidSkeneShape::of(answers);
     let mut memory = vec![0.0; shape.parameters_len()];
-    let mut model = DawidSkene::new(answers, labels, task.facts, Prior::default(), task.selected, &mut memory)?;
+    let mut model =
+        DawidSkene::new(answers, labels, task.facts, Prior::default(), task.selected, &mut memory)?;
     model.set_probabilities(&pilot.class_shares, &pilot.conditionals)?;
     let mut statistics = vec![0.0; shape.parameters_len()];
     cavity_counts(&model, &mut Shards::new(answers, model.shape()), &mut statistics)?;

@@ -71,14 +71,7 @@ fn spectral(task: Task<'_>) -> Result<Parameters> {
     let (mut shares, mut conditionals) = empty_parameters(task);
     let mut random = Pcg64::seed_from_u64(task.options.seed);
     let mut scratch = vec![0.0; spectral::start_scratch_len(task.answers)];
-    spectral::start(
-        task.answers,
-        task.selected,
-        &mut random,
-        &mut shares,
-        &mut conditionals,
-        &mut scratch,
-    )?;
+    spectral::start(task.answers, task.selected, &mut random, &mut shares, &mut conditionals, &mut scratch)?;
     Ok((shares, conditionals))
 }
 
