@@ -55,10 +55,11 @@ fn paint_order(canvas: &Canvas<'_>, report: &CrowdReport<'_>) -> Drawn {
     };
     let mut plot =
         Plot::new(canvas, &rank_axis(canvas, workers.len()), &Axis { scale, ticks: scale.ticks(5), name })?;
+    // Bars of a few workers stand apart and are no wider than a twelfth of the axis.
+    let gap = if workers.len() <= 100 { 0.5 - (workers.len() as f64 / 24.0).min(0.38) } else { 0.0 };
     for range in buckets(workers.len(), if canvas.is_narrow() { 140 } else { 320 }) {
         let Some(group) = workers.get(range.clone()) else { continue };
         let used = 2 * group.iter().filter(|worker| worker.selected).count() >= group.len();
-        let gap = if workers.len() <= 100 { 0.12 } else { 0.0 };
         let (from, to) = (range.start as f64 + gap, range.end as f64 - gap);
         let tone = if used { Tone::Accent } else { Tone::Off };
         plot.bar((from, to), mean(group.iter().map(|worker| worker.information)), tone)?;
@@ -157,7 +158,11 @@ fn table_card(workers: &[WorkerLine<'_>]) -> String {
     }
     card(
         "All workers in numbers",
-        if bottom > top { "The two ends of the order." } else { "Press a heading to sort." },
+        if bottom > top {
+            "The two ends of the order. The interval is of the accuracy, in percent."
+        } else {
+            "Every worker, the most informative first. The interval is of the accuracy, in percent."
+        },
         &page::table("Workers, the most informative first", &heads, &rows),
     )
 }
