@@ -34,7 +34,10 @@ fn order_card(report: &CrowdReport<'_>) -> Result<String, PictureError> {
         Some(cut) => {
             format!("Workers to the left of the line were used: {} of {workers}.", count(cut as u64))
         }
-        None => format!("All {workers} workers were used, the most informative first."),
+        None if report.workers.iter().all(|worker| worker.selected) => {
+            format!("All {workers} workers were used.")
+        }
+        None => "Workers in colour were used.".to_owned(),
     };
     if report.null_information.is_some_and(f64::is_finite) {
         help.push_str(" A worker below the dashed line tells no more than guessing would.");
