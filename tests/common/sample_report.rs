@@ -6,8 +6,8 @@ use mixlet_runtime::crowd::report::{
 
 /// Names that try to break out of the page, reorder it, or push it wide.
 pub const HOSTILE: [&str; 8] = [
-    "<script>alert('name')</script>",
-    "\"><img src=x onerror=alert(1)>",
+    "<script>name_was_run='yes'</script>",
+    "\"><img src=x onerror=name_was_run=1>",
     "worker\u{202e}gnp.exe",
     "עובד מספר שבע",
     "🦜🦜🦜 & co",

@@ -28,9 +28,9 @@ pub fn draw(picture: &Picture<'_>, bars: &[Bar]) -> Result<String, PictureError>
 
 /// One row per bar: name, bar, number.
 fn paint(canvas: &Canvas<'_>, bars: &[Bar]) -> Drawn {
-    let most = if canvas.is_narrow() { 14 } else { 24 };
+    let most = if canvas.is_narrow() { 18 } else { 26 };
     let longest =
-        |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or(0).min(most) as f64 * 7.4 + 14.0;
+        |texts: &mut dyn Iterator<Item = usize>| texts.max().unwrap_or(0).min(most) as f64 * 6.9 + 16.0;
     let left = longest(&mut bars.iter().map(|bar| bar.name.chars().count()));
     let right = canvas.width - longest(&mut bars.iter().map(|bar| bar.text.chars().count()));
     let scale = Scale::from_zero(bars.iter().map(|bar| bar.value.max(0.0)));

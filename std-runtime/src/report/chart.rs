@@ -283,14 +283,16 @@ impl<'a> Plot<'a> {
         self.words(text, (x, 1.0), (gap, 8 * FINE as i32), side, Tone::Mark)
     }
 
-    /// A dashed line across at `y`, with a word above its right end, or below its left end.
+    /// A dashed line across at `y`, with a word above its right end, or at its left end, below if there is room.
     pub fn mark_y(&mut self, y: f64, text: &str, end: HPos) -> Drawn {
         let Some(y) = self.y.at(y) else { return Ok(()) };
         let style = Tone::Ink.sentinel().mix(0.7).stroke_width(5 * FINE / 4);
         let ends = [(0.0, y), (1.0, y)];
         self.chart.draw_series(DashedLineSeries::new(ends, 5 * FINE, 4 * FINE, style))?;
-        let (at, by) = if matches!(end, HPos::Right) { ((1.0, y), (0, -9)) } else { ((0.0, y), (6, 10)) };
-        self.words(text, at, (by.0 * FINE as i32, by.1 * FINE as i32), end, Tone::Ink)
+        let above = matches!(end, HPos::Right) || y < 0.15;
+        let (x, right) = if matches!(end, HPos::Right) { (1.0, 0) } else { (0.0, 6) };
+        let by = (right, if above { -9 } else { 10 });
+        self.words(text, (x, y), (by.0 * FINE as i32, by.1 * FINE as i32), end, Tone::Ink)
     }
 
     /// Text at a place of the plot, moved by drawn pixels.

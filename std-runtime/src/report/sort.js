@@ -6,6 +6,7 @@ document.querySelectorAll("table").forEach(function (table) {
   table.querySelectorAll("thead th").forEach(function (head, column) {
     var button = document.createElement("button");
     button.type = "button";
+    button.title = "Sort by this column";
     while (head.firstChild) button.appendChild(head.firstChild);
     head.appendChild(button);
     var direction = -1;

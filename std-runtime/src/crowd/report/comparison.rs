@@ -46,7 +46,7 @@ fn cells(line: &MethodLine<'_>) -> Vec<String> {
         errors(line.errors),
         percent(line.error_rate, 2),
         seconds(line.seconds),
-        name(line.note, 200),
+        format!("<span class=\"remark\">{}</span>", name(line.note, 200)),
     ]
 }
 

@@ -44,18 +44,22 @@ pub(super) fn section<'a>(report: &CrowdReport<'_>) -> Result<Option<Section<'a>
         ));
     }
     let body = card("Confusion of single workers", &help(classes, shown.len()), &body);
-    let lead = "A good worker has a dark diagonal. One dark column is a worker who always says the same; \
-                a dark line off the diagonal is one who mixes classes up, which the model can undo."
-        .to_owned();
+    let lead =
+        "A good worker has a strong diagonal. One strong column is a worker who always says the same; \
+                a strong cell off the diagonal is one who mixes classes up, which the model can undo."
+            .to_owned();
     Ok(Some(Section { id: "confusions", title: "Who confuses what", lead, body }))
 }
 
 /// How to read a map.
 fn help(classes: usize, shown: usize) -> String {
     let mut help =
-        "Rows are true labels, columns what the worker said; the darker, the more often.".to_owned();
+        "Rows are true labels, columns what the worker said; the stronger the colour, the more often."
+            .to_owned();
     if classes <= NUMBERED {
         help.push_str(" Numbers are percent of a row.");
+    } else {
+        help.push_str(" Columns follow the order of the rows.");
     }
     if shown < classes {
         help.push_str(&format!(
@@ -167,22 +171,21 @@ impl<'a> HeatMap<'a> {
         self.names(canvas, (left, width, height))
     }
 
-    /// Names of rows and columns; every second or third where they would collide.
+    /// Names of rows, and of columns where there is room for them.
     fn names(&self, canvas: &Canvas<'_>, (left, width, height): (f64, f64, f64)) -> Drawn {
         for (i, row) in self.rows.iter().enumerate() {
             let middle = 2.0 + (i as f64 + 0.5) * height;
             canvas.text(&html::plain(row, 7), (left - 6.0, middle), HPos::Right, Tone::Soft)?;
         }
-        let room = ((width / 8.0) as usize).max(1);
-        let every = if width < 13.0 { 2 } else { 1 };
-        for (i, column) in self.columns.iter().enumerate().step_by(every) {
+        let room = (width / 7.5) as usize;
+        for (i, column) in self.columns.iter().enumerate().filter(|_| room >= 3) {
             let middle = left + (i as f64 + 0.5) * width;
-            let name = if room < 2 && column.chars().count() > 1 {
-                html::plain(column, 2).replace('…', "")
-            } else {
-                html::plain(column, room)
-            };
-            canvas.text(&name, (middle, canvas.height - 10.0), HPos::Center, Tone::Soft)?;
+            canvas.text(
+                &html::plain(column, room),
+                (middle, canvas.height - 10.0),
+                HPos::Center,
+                Tone::Soft,
+            )?;
         }
         Ok(())
     }

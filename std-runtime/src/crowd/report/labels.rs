@@ -127,9 +127,14 @@ fn legend(labels: &[&str]) -> String {
         .map(|(class, label)| item(Tone::of_class(class), name(label, 24)))
         .collect();
     if labels.len() > CLASS_TONES {
-        items.push_str(&item(Tone::Other, format!("{} others", labels.len() - CLASS_TONES)));
+        items.push_str(&item(Tone::Other, others(labels.len() - CLASS_TONES)));
     }
     format!("<ul class=\"legend\" aria-label=\"Colours of the classes\">\n{items}</ul>\n")
+}
+
+/// Classes that share a name and a colour.
+fn others(classes: usize) -> String {
+    format!("{classes} {}", if classes == 1 { "other" } else { "others" })
 }
 
 /// One row of the table.

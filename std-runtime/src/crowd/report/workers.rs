@@ -34,7 +34,10 @@ fn order_card(report: &CrowdReport<'_>) -> Result<String, PictureError> {
         Some(cut) => {
             format!("Workers to the left of the line were used: {} of {workers}.", count(cut as u64))
         }
-        None => format!("All {workers} workers were used, the most informative first."),
+        None if report.workers.iter().all(|worker| worker.selected) => {
+            format!("All {workers} workers were used.")
+        }
+        None => "Workers in colour were used.".to_owned(),
     };
     if report.null_information.is_some_and(f64::is_finite) {
         help.push_str(" A worker below the dashed line tells no more than guessing would.");
@@ -55,10 +58,11 @@ fn paint_order(canvas: &Canvas<'_>, report: &CrowdReport<'_>) -> Drawn {
     };
     let mut plot =
         Plot::new(canvas, &rank_axis(canvas, workers.len()), &Axis { scale, ticks: scale.ticks(5), name })?;
+    // Bars of a few workers stand apart and are no wider than a twelfth of the axis.
+    let gap = if workers.len() <= 100 { 0.5 - (workers.len() as f64 / 24.0).min(0.38) } else { 0.0 };
     for range in buckets(workers.len(), if canvas.is_narrow() { 140 } else { 320 }) {
         let Some(group) = workers.get(range.clone()) else { continue };
         let used = 2 * group.iter().filter(|worker| worker.selected).count() >= group.len();
-        let gap = if workers.len() <= 100 { 0.12 } else { 0.0 };
         let (from, to) = (range.start as f64 + gap, range.end as f64 - gap);
         let tone = if used { Tone::Accent } else { Tone::Off };
         plot.bar((from, to), mean(group.iter().map(|worker| worker.information)), tone)?;
@@ -157,7 +161,11 @@ fn table_card(workers: &[WorkerLine<'_>]) -> String {
     }
     card(
         "All workers in numbers",
-        if bottom > top { "The two ends of the order." } else { "Press a heading to sort." },
+        if bottom > top {
+            "The two ends of the order. The interval is of the accuracy, in percent."
+        } else {
+            "Every worker, the most informative first. The interval is of the accuracy, in percent."
+        },
         &page::table("Workers, the most informative first", &heads, &rows),
     )
 }
