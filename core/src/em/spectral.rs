@@ -8,16 +8,26 @@
 //!
 //! *Why not three groups of workers?* Zhang, Chen, Zhou and Jordan (*Spectral methods meet EM*, 2014; JMLR 17, 2016)
 //! split the workers at random in three and take the mean one-hot answer of each group as its view. Thirds of a
-//! sparse crowd are noisy, the result depends on the split, and the mean answer says nothing where workers' symbols
-//! are permuted. Here every answer is a view of its own: its cell has a score ([`scores`]) learnt from which
-//! cells occur together, and the second and third moments ([`moments`]) run over all pairs and triples of answers to a
-//! task. Averaging over tasks that have three answers needs no correction for missing answers as long as who answers
-//! does not depend on the class. One approximation is made: answers to a task are treated as draws from one pool of
-//! workers, which is off by a term that falls with the number of workers. EM removes it.
+//! sparse crowd are noisy, the result depends on the split, and the mean answer says little where workers' symbols
+//! are permuted. Here every answer is a view of its own: its cell has a score (`scores`), learnt from which cells
+//! occur together, and second and third moments (`moments`) run over all pairs and triples of answers to a task.
+//! The rest is theirs: whitening, robust tensor power iteration, and tables from the covariance of a worker's answers
+//! with the other answers to the task. One method serves crowds with aligned and with permuted symbols.
 //!
-//! The rest is theirs: whitening, robust tensor power iteration, then tables from the answers' covariance with
-//! the other answers to the task. One table is for all crowds, symbols aligned with classes or not; the seed only
-//! draws noise and directions. Cost: `O(answers · K)` for each of 30 rounds, then `O(answers · K³)` once.
+//! *What it assumes.* Who answers a task does not depend on its class: then means over the tasks that have three
+//! answers need no correction for the missing ones. A task's answers are taken for draws from one pool of workers,
+//! and scores are learnt from the answers they are then used on; both errors fall as workers and their answers
+//! grow in number, and EM removes what is left.
+//!
+//! *Where it breaks down.* Permuted symbols, accuracies 0.6 to 0.9, error after 50 rounds of EM against EM from the
+//! truth: 2,000 tasks, 400 workers, 10 answers per task (50 per worker), 4 classes 0.8 % and 0.1 %; 1,000 workers and
+//! 5 answers per task (10 per worker), 2 classes 19 % and 12 %, 4 classes 32 % and 3 %. At these accuracies 50 answers
+//! per worker are enough and 10 are not; workers nearer to chance need more. Aligned symbols survive sparse crowds
+//! better, because iteration begins at them; still, on large crowds of confusable classes (`relevance`, `adult`) EM
+//! from the vote ends 2 points lower in error and higher in likelihood.
+//!
+//! Cost: `O(answers · K + cells · K²)` for each of 30 rounds, then `O(answers · K³)` once. The seed draws noise and directions
+//! only; errors differ between seeds by little.
 
 mod moments;
 mod scores;

@@ -1,0 +1,7 @@
+//! What the tests across crates share: naive references, data sets, a generator of random numbers.
+
+#![allow(dead_code, reason = "each test program uses a part")]
+
+pub mod crowd;
+pub mod dawid_skene;
+pub mod random;
