@@ -68,36 +68,28 @@ pub struct DawidSkene<'a> {
     shape: DawidSkeneShape,
     facts: RowFacts<'a>,
     prior: Prior<'a>,
-    selected: Option<&'a [bool]>,
-    /// `[classes]` log class shares, then `[cells, classes]` log conditionals; zeros for workers not selected.
+    /// `[classes]` log class shares, then `[cells, classes]` log conditionals.
     log_parameters: &'a mut [f64],
 }
 
 impl<'a> DawidSkene<'a> {
     /// A model with uniform parameters. `log_parameters` holds
     /// [`parameters_len`](DawidSkeneShape::parameters_len) values.
-    ///
-    /// `selected` `[workers]` restricts the expectation to some workers; the others are still
-    /// estimated, by [`probabilities`](Self::probabilities), and do not count in the objective.
     pub fn new(
         answers: Answers<'a>,
         classes: usize,
         facts: RowFacts<'a>,
         prior: Prior<'a>,
-        selected: Option<&'a [bool]>,
         log_parameters: &'a mut [f64],
     ) -> Result<Self, EmError> {
         let shape = DawidSkeneShape { classes: classes.max(1), ..DawidSkeneShape::of(answers) };
         check_length("parameters", log_parameters.len(), shape.parameters_len())?;
         facts.check(answers.tasks(), shape.classes)?;
         prior.check(shape)?;
-        if let Some(selected) = selected {
-            check_length("selected workers", selected.len(), shape.workers)?;
-        }
         let (shares, table) = log_parameters.split_at_mut(shape.classes);
         shares.fill(-libm::log(shape.classes as f64));
         table.fill(-libm::log(shape.labels as f64));
-        Ok(Self { answers, shape, facts, prior, selected, log_parameters })
+        Ok(Self { answers, shape, facts, prior, log_parameters })
     }
 
     /// The answers the model is fitted to.
@@ -105,7 +97,7 @@ impl<'a> DawidSkene<'a> {
         self.answers
     }
 
-    /// `[cells, classes]`: logarithms of the conditionals, zeros for workers not selected.
+    /// `[cells, classes]`: logarithms of the conditionals.
     pub fn log_table(&self) -> &[f64] {
         self.log_parameters.get(self.shape.classes..).unwrap_or(&[])
     }
@@ -131,7 +123,7 @@ impl<'a> DawidSkene<'a> {
         Ok(())
     }
 
-    /// The parameters that maximise the expected objective, of all workers, also those not selected.
+    /// The parameters that maximise the expected objective, given the statistics.
     ///
     /// `π_k = (N_k + c) / Σ (N_l + c)`, `C[i, a, k] = (n[i, a, k] + s[i, a, k]) / Σ_b (n[i, b, k] + s[i, b, k])`
     /// with `n` the statistics and `s` the pseudocounts, plus [`FLOOR`]. A worker without answers gets the prior's mean.
@@ -143,14 +135,7 @@ impl<'a> DawidSkene<'a> {
     fn take_logarithms(&mut self) {
         let (shares, table) = self.log_parameters.split_at_mut(self.shape.classes);
         shares.iter_mut().for_each(|share| *share = libm::log(*share));
-        let Some(selected) = self.selected else {
-            return ln_slice(table);
-        };
-        for (rows, &is_selected) in
-            table.chunks_exact_mut(self.shape.labels * self.shape.classes).zip(selected)
-        {
-            if is_selected { ln_slice(rows) } else { rows.fill(0.0) }
-        }
+        ln_slice(table);
     }
 }
 

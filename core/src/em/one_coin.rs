@@ -32,9 +32,8 @@ pub struct OneCoin<'a> {
     answers: Answers<'a>,
     settings: OneCoinSettings,
     facts: RowFacts<'a>,
-    selected: Option<&'a [bool]>,
     /// `[labels]` log class shares, `[workers]` accuracies, `[workers, 2]` log-probability of a
-    /// wrong answer and what a right one adds to it (zeros for workers not selected).
+    /// wrong answer and what a right one adds to it.
     parameters: &'a mut [f64],
 }
 
@@ -46,12 +45,11 @@ pub fn one_coin_parameters_len(answers: Answers<'_>) -> usize {
 impl<'a> OneCoin<'a> {
     /// A model with equal class shares and accuracies half-way between chance and one.
     ///
-    /// `parameters` holds [`one_coin_parameters_len`] values; `selected` `[workers]` restricts the expectation.
+    /// `parameters` holds [`one_coin_parameters_len`] values.
     pub fn new(
         answers: Answers<'a>,
         settings: OneCoinSettings,
         facts: RowFacts<'a>,
-        selected: Option<&'a [bool]>,
         parameters: &'a mut [f64],
     ) -> Result<Self, EmError> {
         check_length("parameters", parameters.len(), one_coin_parameters_len(answers))?;
@@ -59,11 +57,8 @@ impl<'a> OneCoin<'a> {
         check_number("class pseudocount", settings.class_pseudocount)?;
         check_number("right pseudocount", settings.right_pseudocount)?;
         check_number("wrong pseudocount", settings.wrong_pseudocount)?;
-        if let Some(selected) = selected {
-            check_length("selected workers", selected.len(), answers.workers())?;
-        }
         let labels = answers.labels() as f64;
-        let mut model = Self { answers, settings, facts, selected, parameters };
+        let mut model = Self { answers, settings, facts, parameters };
         let (shares, accuracies, _) = model.parts();
         shares.fill(-libm::log(labels));
         accuracies.fill(0.5 * (1.0 + 1.0 / labels));
@@ -92,12 +87,10 @@ impl<'a> OneCoin<'a> {
     /// Fills the table from the accuracies.
     fn tabulate(&mut self) {
         let others = (self.answers.labels().max(2) - 1) as f64;
-        let selected = self.selected;
         let (_, accuracies, table) = self.parts();
-        for (worker, (accuracy, entry)) in accuracies.iter().zip(table.as_chunks_mut::<2>().0).enumerate() {
-            let counts = selected.is_none_or(|selected| selected.get(worker) == Some(&true));
+        for (accuracy, entry) in accuracies.iter().zip(table.as_chunks_mut::<2>().0) {
             let wrong = libm::log((1.0 - accuracy) / others);
-            *entry = if counts { [wrong, libm::log(*accuracy) - wrong] } else { [0.0, 0.0] };
+            *entry = [wrong, libm::log(*accuracy) - wrong];
         }
     }
 }
@@ -186,11 +179,9 @@ impl LatentClassModel for OneCoin<'_> {
         if !settings.uniform_shares && settings.class_pseudocount > 0.0 {
             total += settings.class_pseudocount * self.log_shares().iter().sum::<f64>();
         }
-        for (worker, accuracy) in self.accuracies().iter().enumerate() {
-            if self.selected.is_none_or(|selected| selected.get(worker) == Some(&true)) {
-                total += settings.right_pseudocount * libm::log(*accuracy)
-                    + settings.wrong_pseudocount * libm::log(1.0 - accuracy);
-            }
+        for accuracy in self.accuracies() {
+            total += settings.right_pseudocount * libm::log(*accuracy)
+                + settings.wrong_pseudocount * libm::log(1.0 - accuracy);
         }
         total
     }

@@ -10,7 +10,7 @@ use super::dawid_skene::DawidSkene;
 use super::{EmError, LatentClassModel, RowFacts};
 use crate::observations::Answers;
 
-/// Shares of the votes: `out[t, k]` is the share of task `t`'s answers, among the selected workers', that say `k`.
+/// Shares of the votes: `out[t, k]` is the share of task `t`'s answers that say `k`.
 ///
 /// Uniform for a task without such an answer; 1 for a known class. `out` is `[rows, labels]`.
 ///
@@ -18,30 +18,24 @@ use crate::observations::Answers;
 /// # use mixlet_core::{em::{RowFacts, start::vote_shares}, observations::Answers};
 /// let answers = Answers::new(3, 2, &[0, 3, 3], &[0, 3, 5]).unwrap(); // labels 0, 1, 1; then a task nobody answered
 /// let mut out = [f64::NAN; 4];
-/// vote_shares(answers, None, RowFacts::default(), 0..2, &mut out);
+/// vote_shares(answers, RowFacts::default(), 0..2, &mut out);
 /// assert_eq!(out, [1.0 / 3.0, 2.0 / 3.0, 0.5, 0.5]);
 /// ```
 pub fn vote_shares(
     answers: Answers<'_>,
-    selected: Option<&[bool]>,
     facts: RowFacts<'_>,
     rows: Range<usize>,
     out: &mut [f64],
 ) {
     let labels = answers.labels();
-    let counts = |worker: usize| selected.is_none_or(|selected| selected.get(worker) == Some(&true));
     for (cells, votes) in answers.rows(rows.clone()).zip(out.chunks_exact_mut(labels)) {
         votes.fill(0.0);
-        let mut voters = 0.0;
         for &cell in cells {
-            if selected.is_none() || counts(answers.worker(cell)) {
-                voters += 1.0;
-                if let Some(votes) = votes.get_mut(answers.label(cell)) {
-                    *votes += 1.0;
-                }
+            if let Some(votes) = votes.get_mut(answers.label(cell)) {
+                *votes += 1.0;
             }
         }
-        let even = 1.0 / labels as f64;
+        let (voters, even) = (cells.len() as f64, 1.0 / labels as f64);
         votes.iter_mut().for_each(|votes| *votes = if voters > 0.0 { *votes / voters } else { even });
     }
     facts.mask(rows.clone(), labels, out, 0.0);
@@ -60,7 +54,6 @@ pub fn vote_shares(
 /// `statistics` and `scratch` are as in [`fit`](super::fit()).
 pub fn from_vote(
     model: &mut DawidSkene<'_>,
-    selected: Option<&[bool]>,
     statistics: &mut [f64],
     scratch: &mut [f64],
 ) -> Result<(), EmError> {
@@ -74,7 +67,7 @@ pub fn from_vote(
         let Some(votes) = scratch.get_mut(..block.len() * shape.classes) else {
             continue;
         };
-        vote_shares(model.answers(), selected, model.facts(), block.clone(), votes);
+        vote_shares(model.answers(), model.facts(), block.clone(), votes);
         model.accumulate(block, votes, statistics);
     }
     model.maximize(statistics);
