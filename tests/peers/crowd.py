@@ -100,6 +100,7 @@ def progress(*words):
 
 def measure_accuracy(options, folder):
     methods = ([] if options.no_mixlet else list(MIXLET)) + PEERS + (SLOW_PEERS if options.all else [])
+    methods = [method for method in methods if options.only in method]
     results = {}
     for data in gold_sets(folder):
         for method in methods:
@@ -320,6 +321,7 @@ def parse():
     option("--speed", action="store_true", help="CPU per answer and round: fact_eval, relevance, a generated set")
     option("--rounds", type=int, help="exactly this many rounds of EM for every method that has them")
     option("--all", action="store_true", help="also GLAD, MACE, MMSR, KOS, ZeroBasedSkill of crowd-kit: slow")
+    option("--only", default="", help="only methods whose name holds this text (not with --speed)")
     option("--limit", type=float, default=300, help="seconds of wall clock a process may take (300)")
     option("--repeats", type=int, default=3, help="processes per median in --speed (3)")
     option("--compact", action="store_true", help="accuracy alone, one line per set")
