@@ -16,17 +16,17 @@ const ROUNDS: usize = 50;
 /// Class shares and conditionals of one start, in memory that was NaN before.
 type Started = Result<(Vec<f64>, Vec<f64>), SpectralError>;
 
-fn started(answers: Answers<'_>, selected: Option<&[bool]>, seed: u64) -> Started {
+fn started(answers: Answers<'_>, seed: u64) -> Started {
     let mut class_shares = vec![f64::NAN; answers.labels()];
     let mut conditionals = vec![f64::NAN; answers.cell_count() * answers.labels()];
     let mut scratch = vec![f64::NAN; start_scratch_len(answers)];
-    start(answers, selected, &mut SplitMix(seed), &mut class_shares, &mut conditionals, &mut scratch)?;
+    start(answers, &mut SplitMix(seed), &mut class_shares, &mut conditionals, &mut scratch)?;
     Ok((class_shares, conditionals))
 }
 
 /// Responsibilities of one E step after a spectral start.
 fn started_responsibilities(answers: Answers<'_>, seed: u64) -> Responsibilities {
-    let (class_shares, conditionals) = started(answers, None, seed).unwrap();
+    let (class_shares, conditionals) = started(answers, seed).unwrap();
     expectation(answers, &class_shares, &conditionals).0
 }
 
@@ -113,31 +113,11 @@ fn one_seed_gives_one_result_and_all_values_are_probabilities() {
         seed: 1,
     }
     .crowd();
-    let (class_shares, conditionals) = started(crowd.answers(), None, 9).unwrap();
-    assert_eq!(started(crowd.answers(), None, 9), Ok((class_shares.clone(), conditionals.clone())));
+    let (class_shares, conditionals) = started(crowd.answers(), 9).unwrap();
+    assert_eq!(started(crowd.answers(), 9), Ok((class_shares.clone(), conditionals.clone())));
     assert_distributions(&class_shares, 1, "class shares");
     for table in conditionals.chunks_exact(9) {
         assert_distributions(table, 3, "confusion table");
-    }
-}
-
-#[test]
-fn tables_of_workers_outside_the_selection_are_estimated_too() {
-    let crowd = Generated {
-        tasks: 1000,
-        workers: 12,
-        labels: 2,
-        answers_per_task: 12,
-        accuracy: (0.8, 0.9),
-        naming: Naming::Shared,
-        seed: 3,
-    }
-    .crowd();
-    let selected: Vec<bool> = (0..12).map(|worker| worker < 6).collect();
-    let (_, conditionals) = started(crowd.answers(), Some(&selected), 0).unwrap();
-    for (worker, table) in conditionals.chunks_exact(4).enumerate() {
-        assert!((0.75..0.95).contains(&table[0]), "worker {worker}: {table:?}");
-        assert!((0.75..0.95).contains(&table[3]), "worker {worker}: {table:?}");
     }
 }
 
@@ -234,7 +214,7 @@ fn crowds_at_the_edge_give_probabilities_or_a_typed_error() {
         let rows: Vec<[u32; 3]> =
             pairs.filter_map(|(task, worker)| Some([task, worker, answer(task, worker)?])).collect();
         let crowd = Crowd::new(workers, labels, &rows, vec![None; tasks as usize]);
-        let result = started(crowd.answers(), None, 0);
+        let result = started(crowd.answers(), 0);
         assert_eq!(result.as_ref().map(|_| ()), wanted.as_ref().map(|_| ()), "{name}");
         let Ok((class_shares, conditionals)) = result else { continue };
         assert_distributions(&class_shares, 1, name);
@@ -248,12 +228,11 @@ fn crowds_at_the_edge_give_probabilities_or_a_typed_error() {
 fn wrong_lengths_are_named() {
     let answers = Answers::new(3, 2, &[0, 3], &[0, 2, 4]).unwrap();
     let mut scratch = vec![0.0; start_scratch_len(answers)];
-    let mut call = |selected: Option<&[bool]>, shares: usize, conditionals: usize| {
+    let mut call = |shares: usize, conditionals: usize| {
         let (mut shares, mut conditionals) = (vec![0.0; shares], vec![0.0; conditionals]);
-        start(answers, selected, &mut SplitMix(0), &mut shares, &mut conditionals, &mut scratch)
+        start(answers, &mut SplitMix(0), &mut shares, &mut conditionals, &mut scratch)
     };
     let wrong = |what, found, expected| Err(SpectralError::Length { what, found, expected });
-    assert_eq!(call(Some(&[true]), 2, 12), wrong("selected", 1, 3));
-    assert_eq!(call(None, 3, 12), wrong("class_shares", 3, 2));
-    assert_eq!(call(None, 2, 11), wrong("conditionals", 11, 12));
+    assert_eq!(call(3, 12), wrong("class_shares", 3, 2));
+    assert_eq!(call(2, 11), wrong("conditionals", 11, 12));
 }

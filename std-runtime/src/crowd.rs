@@ -10,6 +10,7 @@ pub mod ids;
 pub mod read;
 pub mod report;
 pub mod score;
+pub mod selection;
 pub mod workers;
 
 pub use answers::Crowd;

@@ -77,6 +77,13 @@ pub enum Error {
     Answers(AnswersError),
     /// A fit was asked for with settings or input it cannot use.
     Em(EmError),
+    /// More workers were to be selected than there are, or none.
+    Select {
+        /// How many were asked for.
+        asked: usize,
+        /// How many there are.
+        workers: usize,
+    },
     /// The spectral start found nothing to start from.
     Spectral(SpectralError),
 }

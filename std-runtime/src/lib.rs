@@ -1,6 +1,5 @@
 //! The runtime of mixlet: memory, threads, files and the command line around the kernels of `mixlet-core`.
 
-pub mod assignment;
 pub mod crowd;
 pub mod error;
 pub mod output;

@@ -107,8 +107,7 @@ pub fn start_scratch_len(answers: Answers<'_>) -> usize {
 /// Classes are numbered so that the crowd's summed tables have the largest possible diagonal: where symbols mean
 /// classes, class `k` is label `k`; where they do not, the order is arbitrary.
 ///
-/// `selected` `[workers]` restricts scores and moments to some workers; the tables of all are estimated. Workers without answers
-/// get uniform tables, a class that answers show no trace of gets share 1e-6 and every worker's label shares.
+/// Workers without answers get uniform tables, a class that answers show no trace of gets share 1e-6 and every worker's label shares.
 /// Repeated answers of one worker to a task count as independent ones, as they do in EM. One seed, one result.
 /// On an error the outputs are unspecified.
 ///
@@ -134,14 +133,13 @@ pub fn start_scratch_len(answers: Answers<'_>) -> usize {
 /// let answers = Answers::new(4, 2, &task_offsets, &cells).unwrap();
 /// let (mut class_shares, mut conditionals) = ([0.0; 2], [0.0; 16]);
 /// let mut scratch = vec![0.0; start_scratch_len(answers)];
-/// start(answers, None, &mut Seed(1), &mut class_shares, &mut conditionals, &mut scratch).unwrap();
+/// start(answers, &mut Seed(1), &mut class_shares, &mut conditionals, &mut scratch).unwrap();
 /// assert!((class_shares[0] - 0.5).abs() < 0.01);
 /// assert!(conditionals[0] > 0.85); // worker 0, label 0, class 0
 /// assert!(conditionals[12] < 0.15); // worker 3, label 0, class 0
 /// ```
 pub fn start(
     answers: Answers<'_>,
-    selected: Option<&[bool]>,
     random: &mut impl Rng,
     class_shares: &mut [f64],
     conditionals: &mut [f64],
@@ -152,7 +150,6 @@ pub fn start(
         return Err(SpectralError::TooManyLabels(classes));
     }
     for (what, found, expected) in [
-        ("selected", selected.map_or(answers.workers(), <[bool]>::len), answers.workers()),
         ("class_shares", class_shares.len(), classes),
         ("conditionals", conditionals.len(), cells * classes),
         ("scratch", scratch.len(), start_scratch_len(answers)),
@@ -161,7 +158,7 @@ pub fn start(
             return Err(SpectralError::Length { what, found, expected });
         }
     }
-    let panel = Panel { answers, selected };
+    let panel = Panel { answers };
     let counts = take(&mut scratch, cells);
     let scores = take(&mut scratch, cells * classes);
     let duals = take(&mut scratch, square(classes));
@@ -181,11 +178,10 @@ pub fn start(
     Ok(())
 }
 
-/// Answers, and the workers whose answers are views.
+/// Answers, each a view of its task.
 #[derive(Clone, Copy)]
 struct Panel<'a> {
     answers: Answers<'a>,
-    selected: Option<&'a [bool]>,
 }
 
 impl<'a> Panel<'a> {
@@ -195,22 +191,11 @@ impl<'a> Panel<'a> {
         self.answers.rows(0..self.answers.tasks())
     }
 
-    #[inline(always)]
-    fn uses(self, cell: u32) -> bool {
-        self.selected.is_none_or(|selected| selected.get(self.answers.worker(cell)) == Some(&true))
-    }
-
-    /// The cells of a task that are views.
-    #[inline(always)]
-    fn used(self, cells: &'a [u32]) -> impl Iterator<Item = u32> {
-        cells.iter().copied().filter(move |&cell| self.uses(cell))
-    }
-
     /// Adds the scores of a task's views into `sum` `[K]` and returns their number.
     #[inline(always)]
     fn sum_scores(self, cells: &'a [u32], scores: &[f64], sum: &mut [f64]) -> f64 {
         sum.fill(0.0);
-        for cell in self.used(cells) {
+        for &cell in cells {
             if let Some(score) = scores.get(cell_row(cell, sum.len())) {
                 add_scaled(sum, 1.0, score);
             }
@@ -221,7 +206,7 @@ impl<'a> Panel<'a> {
 
     fn count(self, counts: &mut [f64]) {
         counts.fill(0.0);
-        for cell in self.used(self.answers.cells()) {
+        for &cell in self.answers.cells() {
             counts.iter_mut().skip(cell as usize).take(1).for_each(|count| *count += 1.0);
         }
     }
@@ -234,14 +219,13 @@ fn tables(panel: Panel<'_>, scores: &[f64], duals: &[f64], conditionals: &mut [f
     for cells in panel.tasks() {
         let views = panel.sum_scores(cells, scores, sum);
         for &cell in cells {
-            let own = f64::from(u8::from(panel.uses(cell)));
-            let others = views - own;
+            let others = views - 1.0;
             let row = cell_row(cell, classes);
             if let (Some(out), Some(score)) = (conditionals.get_mut(row.clone()), scores.get(row))
                 && others > 0.0
             {
                 add_scaled(out, 1.0 / others, sum);
-                add_scaled(out, -own / others, score);
+                add_scaled(out, -1.0 / others, score);
             }
         }
     }

@@ -21,12 +21,7 @@ use crate::observations::Answers;
 /// vote_shares(answers, RowFacts::default(), 0..2, &mut out);
 /// assert_eq!(out, [1.0 / 3.0, 2.0 / 3.0, 0.5, 0.5]);
 /// ```
-pub fn vote_shares(
-    answers: Answers<'_>,
-    facts: RowFacts<'_>,
-    rows: Range<usize>,
-    out: &mut [f64],
-) {
+pub fn vote_shares(answers: Answers<'_>, facts: RowFacts<'_>, rows: Range<usize>, out: &mut [f64]) {
     let labels = answers.labels();
     for (cells, votes) in answers.rows(rows.clone()).zip(out.chunks_exact_mut(labels)) {
         votes.fill(0.0);

@@ -4,16 +4,16 @@ use mixlet_core::em::{Stop, most_likely_class};
 use mixlet_core::observations::Answers;
 
 use super::Crowd;
+use super::fit::align::best_labels;
 use super::fit::{Collapse, CrowdFit, Method};
-use crate::assignment::largest_assignment;
 
 /// Answers below which one label only means nothing.
 const FEW_ANSWERS: usize = 10;
 /// Names that a warning lists.
 const NAMES: usize = 5;
 
-/// Everything worth a warning about a crowd and its fit.
-pub fn warnings(crowd: &Crowd, answers: Answers<'_>, fit: &CrowdFit) -> Vec<String> {
+/// Everything worth a warning about a crowd and its fit; `speaking` are the answers that the fit used.
+pub fn warnings(crowd: &Crowd, answers: Answers<'_>, speaking: Answers<'_>, fit: &CrowdFit) -> Vec<String> {
     let mut warnings = Vec::new();
     if fit.method != Method::MajorityVote {
         warnings.extend(not_converged(fit));
@@ -21,7 +21,7 @@ pub fn warnings(crowd: &Crowd, answers: Answers<'_>, fit: &CrowdFit) -> Vec<Stri
         warnings.extend(flipped_classes(crowd, answers, fit));
     }
     warnings.extend(vanished_classes(crowd, answers, fit));
-    warnings.extend(uncovered_tasks(crowd, answers, fit));
+    warnings.extend(uncovered_tasks(crowd, speaking));
     warnings.extend(one_label_workers(crowd, answers));
     warnings.extend(unjudged_workers(crowd, answers));
     warnings
@@ -72,7 +72,7 @@ fn labels_against_vote(answers: Answers<'_>, fit: &CrowdFit) -> Vec<f64> {
 fn flipped_classes(crowd: &Crowd, answers: Answers<'_>, fit: &CrowdFit) -> Option<String> {
     let classes = crowd.labels.len();
     let table = labels_against_vote(answers, fit);
-    let best = largest_assignment(&table, classes);
+    let best = best_labels(&table, classes);
     let agreeing: f64 = table.iter().step_by(classes + 1).sum();
     let reassigned: f64 = best.iter().enumerate().map(|(class, &vote)| table[class * classes + vote]).sum();
     // A permutation that merely ties, or moves empty classes, is no flip.
@@ -107,8 +107,8 @@ fn vanished_classes(crowd: &Crowd, answers: Answers<'_>, fit: &CrowdFit) -> Opti
     (!gone.is_empty()).then(|| format!("no task was given the label {}", gone.join(", ")))
 }
 
-fn uncovered_tasks(crowd: &Crowd, answers: Answers<'_>, fit: &CrowdFit) -> Option<String> {
-    let uncovered = (0..crowd.tasks.len()).filter(|&task| !fit.covers(answers, task)).count();
+fn uncovered_tasks(crowd: &Crowd, speaking: Answers<'_>) -> Option<String> {
+    let uncovered = speaking.rows(0..speaking.tasks()).filter(|cells| cells.is_empty()).count();
     (uncovered > 0).then(|| {
         format!(
             "{uncovered} of {} tasks have no answer by a selected worker; their label is a guess",

@@ -5,7 +5,7 @@
 //!                                            └── only with `Pseudocount::Pooled`
 //! ```
 
-mod align;
+pub(super) mod align;
 mod collapse;
 mod dawid_skene;
 mod one_coin;
@@ -86,7 +86,7 @@ pub struct CrowdFit {
     pub posteriors: Vec<f64>,
     /// `[labels]`: the share of each class.
     pub class_shares: Vec<f64>,
-    /// `[workers · labels, labels]`: `P(answer | class)` of every worker, also of those not selected.
+    /// `[workers · labels, labels]`: `P(answer | class)` of every worker.
     pub conditionals: Vec<f64>,
     /// Every round; none for the majority vote.
     pub rounds: Vec<Round>,
@@ -94,12 +94,26 @@ pub struct CrowdFit {
     pub stop: Stop,
     /// The tolerance it was given.
     pub tolerance: f64,
-    /// Answers that the crowd's typical confusion was worth to each worker.
-    pub pooled_strength: Option<f64>,
-    /// `[workers]`: whose answers spoke for the labels; none: everybody's.
-    pub selected: Option<Vec<bool>>,
+    /// What every worker was assumed to have answered before.
+    pub pooled: Option<PooledPrior>,
     /// What is degenerate about the fit.
     pub collapse: Option<Collapse>,
+}
+
+/// The crowd's typical confusion, and how much it counts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PooledPrior {
+    /// `[labels, labels]`: `P(answer | class)` of a typical worker.
+    pub confusion: Vec<f64>,
+    /// Answers per class that it is worth.
+    pub strength: f64,
+}
+
+impl PooledPrior {
+    /// The pseudocounts it stands for.
+    pub fn pseudocounts(&self) -> Vec<f64> {
+        self.confusion.iter().map(|share| share * self.strength).collect()
+    }
 }
 
 /// What is degenerate about a fit.
@@ -122,17 +136,6 @@ pub enum Collapse {
 }
 
 impl CrowdFit {
-    /// Whether any selected worker answered a task.
-    pub fn covers(&self, answers: Answers<'_>, task: usize) -> bool {
-        let is_selected = |&cell: &u32| self.is_selected(answers.worker(cell));
-        answers.task(task).iter().any(is_selected)
-    }
-
-    /// Whether a worker's answers spoke for the labels.
-    pub fn is_selected(&self, worker: usize) -> bool {
-        self.selected.as_ref().is_none_or(|selected| selected[worker])
-    }
-
     /// The last round; none for the majority vote.
     pub fn last(&self) -> Option<Round> {
         self.rounds.last().copied()
@@ -144,28 +147,16 @@ impl CrowdFit {
 struct Task<'a> {
     answers: Answers<'a>,
     options: &'a FitOptions,
-    selected: Option<&'a [bool]>,
     facts: RowFacts<'a>,
 }
 
-impl Task<'_> {
-    fn is_selected(&self, worker: usize) -> bool {
-        self.selected.is_none_or(|selected| selected[worker])
-    }
-}
-
-/// Fits a crowd. `selected` `[workers]` says whose answers speak for the labels; `observe` sees every round.
+/// Fits a crowd; `observe` sees every round.
 ///
 /// Classes that a spectral or random start left in arbitrary order are named by the vote, unless some labels are known.
-pub fn fit(
-    answers: Answers<'_>,
-    options: &FitOptions,
-    selected: Option<&[bool]>,
-    observe: &mut dyn FnMut(Round),
-) -> Result<CrowdFit> {
+pub fn fit(answers: Answers<'_>, options: &FitOptions, observe: &mut dyn FnMut(Round)) -> Result<CrowdFit> {
     let facts = RowFacts { known_classes: options.known_labels.as_deref(), weights: None };
     facts.check(answers.tasks(), answers.labels())?;
-    let task = Task { answers, options, selected, facts };
+    let task = Task { answers, options, facts };
     let initial = Initial::new(task)?;
     match options.method {
         Method::DawidSkene => dawid_skene::fit(task, &initial, observe),

@@ -97,7 +97,7 @@ fn third_moment(
         tasks += 1.0;
         let weight = 1.0 / (answers * (answers - 1.0) * (answers - 2.0));
         pairs.fill(0.0);
-        for cell in panel.used(cells) {
+        for &cell in cells {
             let z = scores.get(cell_row(cell, classes)).unwrap_or(&[]);
             add_outer(pairs, 1.0, z, z);
             for (plane, x) in tensor.chunks_exact_mut(square(classes)).zip(z) {

@@ -63,7 +63,7 @@ fn average(panel: Panel<'_>, scores: &[f64], next: &mut [f64], sum: &mut [f64]) 
     next.fill(0.0);
     for cells in panel.tasks() {
         let answers = panel.sum_scores(cells, scores, sum);
-        for cell in panel.used(cells) {
+        for &cell in cells {
             if let Some(out) = next.get_mut(cell_row(cell, classes)) {
                 add_scaled(out, 1.0 / answers, sum);
             }

@@ -2,10 +2,10 @@
 
 use mixlet_core::em::dawid_skene::{DawidSkene, DawidSkeneShape, Prior};
 use mixlet_core::em::pooled::{pooled_confusion, pooled_strength};
-use mixlet_core::em::{BLOCK_ROWS, EmError, Fit, FitSettings, LatentClassModel, Round, Stop};
+use mixlet_core::em::{BLOCK_ROWS, EmError, FitSettings, LatentClassModel, Round, Stop};
 
 use super::starts::Initial;
-use super::{Collapse, CrowdFit, Method, Pseudocount, Task, collapse};
+use super::{Collapse, CrowdFit, Method, PooledPrior, Pseudocount, Task, collapse};
 use crate::error::Result;
 use crate::threads::{self, Shards};
 
@@ -45,15 +45,15 @@ pub(super) fn fit(task: Task<'_>, initial: &Initial<'_>, observe: &mut dyn FnMut
         let Pseudocount::Constant(pseudocount) = task.options.pseudocount else { unreachable!() };
         return run(task, initial, Prior { pseudocount, ..plain }, &mut workspace, observe);
     };
-    let (mut pooled, strength) = pool(task, initial, plain, &mut workspace)?;
-    pooled.iter_mut().for_each(|share| *share *= strength);
-    let prior = Prior { shared: Some(&pooled), ..plain };
+    let pooled = pool(task, initial, plain, &mut workspace)?;
+    let pseudocounts = pooled.pseudocounts();
+    let prior = Prior { shared: Some(&pseudocounts), ..plain };
     let mut fitted = run(task, initial, prior, &mut workspace, observe)?;
     if let Some(class) = collapse::misnamed_class(task.answers, &fitted.posteriors) {
         fitted = with_vote_confusion(task, initial, plain, &mut workspace, observe)?;
         fitted.collapse = Some(Collapse::Misnamed { class });
     }
-    fitted.pooled_strength = Some(strength);
+    fitted.pooled = Some(pooled);
     Ok(fitted)
 }
 
@@ -66,15 +66,14 @@ fn run(
     observe: &mut dyn FnMut(Round),
 ) -> Result<CrowdFit> {
     let Workspace { shape, log_parameters, statistics, shards } = workspace;
-    let mut model =
-        DawidSkene::new(task.answers, shape.classes, task.facts, prior, task.selected, log_parameters)?;
+    let mut model = DawidSkene::new(task.answers, shape.classes, task.facts, prior, log_parameters)?;
     shards.start(&mut model, statistics, |rows, out| initial.fill(rows, out))?;
     let mut rounds = Vec::new();
     let fit = shards.fit(&mut model, task.options.settings, statistics, |round| {
         rounds.push(round);
         observe(round);
     })?;
-    finish(task, &model, statistics, rounds, fit)
+    finish(task, &model, rounds, fit.stop)
 }
 
 /// The pooled confusion and its strength, from the cavity counts of a plain fit.
@@ -83,19 +82,18 @@ fn pool(
     initial: &Initial<'_>,
     prior: Prior<'_>,
     workspace: &mut Workspace,
-) -> Result<(Vec<f64>, f64), EmError> {
+) -> Result<PooledPrior, EmError> {
     let Workspace { shape, log_parameters, statistics, shards } = workspace;
-    let mut model =
-        DawidSkene::new(task.answers, shape.classes, task.facts, prior, task.selected, log_parameters)?;
+    let mut model = DawidSkene::new(task.answers, shape.classes, task.facts, prior, log_parameters)?;
     shards.start(&mut model, statistics, |rows, out| initial.fill(rows, out))?;
     let settings =
         FitSettings { rounds: PILOT_ROUNDS.min(task.options.settings.rounds), ..task.options.settings };
     shards.fit(&mut model, settings, statistics, |_| ())?;
     cavity_counts(&model, shards, statistics)?;
-    let mut pooled = vec![0.0; shape.labels * shape.classes];
-    pooled_confusion(*shape, statistics, &mut pooled);
-    let strength = pooled_strength(*shape, statistics, &pooled);
-    Ok((pooled, strength))
+    let mut confusion = vec![0.0; shape.labels * shape.classes];
+    pooled_confusion(*shape, statistics, &mut confusion);
+    let strength = pooled_strength(*shape, statistics, &confusion);
+    Ok(PooledPrior { confusion, strength })
 }
 
 /// Every worker's expected counts, judged by the others' answers.
@@ -133,8 +131,7 @@ fn with_vote_confusion(
     let everybody = confusion.repeat(task.answers.workers());
     let Workspace { shape, log_parameters, statistics, shards } = workspace;
     let prior = Prior { frozen_conditionals: true, ..prior };
-    let mut model =
-        DawidSkene::new(task.answers, shape.classes, task.facts, prior, task.selected, log_parameters)?;
+    let mut model = DawidSkene::new(task.answers, shape.classes, task.facts, prior, log_parameters)?;
     model.set_probabilities(&vec![1.0 / labels as f64; labels], &everybody)?;
     shards.start(&mut model, statistics, |rows, out| initial.fill(rows, out))?;
     let mut rounds = Vec::new();
@@ -142,7 +139,7 @@ fn with_vote_confusion(
         rounds.push(round);
         observe(round);
     })?;
-    finish(task, &model, statistics, rounds, fit)
+    finish(task, &model, rounds, fit.stop)
 }
 
 /// How the crowd's answers go with the votes of the others: `[labels, labels]`, each cell with one more.
@@ -169,34 +166,17 @@ fn confusion_with_vote(task: Task<'_>) -> Vec<f64> {
     confusion
 }
 
-fn finish(
-    task: Task<'_>,
-    model: &DawidSkene<'_>,
-    statistics: &[f64],
-    rounds: Vec<Round>,
-    fit: Fit,
-) -> Result<CrowdFit> {
-    let labels = task.answers.labels();
-    let mut class_shares = vec![0.0; labels];
-    let mut conditionals = vec![0.0; model.log_table().len()];
-    model.probabilities(statistics, &mut class_shares, &mut conditionals);
-    // What the labels were found with; workers not selected keep what their answers show.
-    class_shares.iter_mut().zip(model.log_shares()).for_each(|(share, log)| *share = log.exp());
-    let tables =
-        conditionals.chunks_exact_mut(labels * labels).zip(model.log_table().chunks_exact(labels * labels));
-    for (_, (table, logs)) in tables.enumerate().filter(|(worker, _)| task.is_selected(*worker)) {
-        table.iter_mut().zip(logs).for_each(|(value, log)| *value = log.exp());
-    }
+fn finish(task: Task<'_>, model: &DawidSkene<'_>, rounds: Vec<Round>, stop: Stop) -> Result<CrowdFit> {
     Ok(CrowdFit {
         method: Method::DawidSkene,
         posteriors: threads::posteriors(model)?,
-        class_shares,
-        conditionals,
+        // What the labels were found with, not what they would lead to.
+        class_shares: model.log_shares().iter().map(|log| log.exp()).collect(),
+        conditionals: model.log_table().iter().map(|log| log.exp()).collect(),
         rounds,
-        stop: fit.stop,
+        stop,
         tolerance: task.options.settings.tolerance,
-        pooled_strength: None,
-        selected: task.selected.map(<[bool]>::to_vec),
+        pooled: None,
         collapse: None,
     })
 }
@@ -206,17 +186,10 @@ pub(super) fn majority_vote(task: Task<'_>) -> Result<CrowdFit> {
     let initial = Initial::Vote(task);
     let mut workspace = Workspace::new(task);
     let Workspace { shape, log_parameters, statistics, shards } = &mut workspace;
-    let mut model = DawidSkene::new(
-        task.answers,
-        shape.classes,
-        task.facts,
-        Prior::default(),
-        task.selected,
-        log_parameters,
-    )?;
+    let mut model =
+        DawidSkene::new(task.answers, shape.classes, task.facts, Prior::default(), log_parameters)?;
     shards.start(&mut model, statistics, |rows, out| initial.fill(rows, out))?;
-    let last = Round { round: 0, log_likelihood: f64::NAN, objective: f64::NAN };
-    let mut fitted = finish(task, &model, statistics, Vec::new(), Fit { last, stop: Stop::Converged })?;
+    let mut fitted = finish(task, &model, Vec::new(), Stop::Converged)?;
     fitted.method = Method::MajorityVote;
     threads::fill_blocks(&mut fitted.posteriors, task.answers.labels(), |rows, out| initial.fill(rows, out));
     Ok(fitted)

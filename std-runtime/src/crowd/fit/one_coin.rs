@@ -7,13 +7,13 @@ use mixlet_core::em::{FitSettings, LatentClassModel, Round};
 
 use super::dawid_skene::{PILOT_ROUNDS, cavity_counts};
 use super::starts::Initial;
-use super::{Collapse, CrowdFit, Method, Pseudocount, Task, collapse};
+use super::{Collapse, CrowdFit, Method, PooledPrior, Pseudocount, Task, collapse};
 use crate::error::Result;
 use crate::threads::{self, Shards};
 
 pub(super) fn fit(task: Task<'_>, initial: &Initial<'_>, observe: &mut dyn FnMut(Round)) -> Result<CrowdFit> {
     let plain = OneCoinSettings { uniform_shares: task.options.uniform_shares, ..Default::default() };
-    let (settings, pooled_strength) = match task.options.pseudocount {
+    let (settings, pooled) = match task.options.pseudocount {
         Pseudocount::Constant(pseudocount) => (
             OneCoinSettings { right_pseudocount: pseudocount, wrong_pseudocount: pseudocount, ..plain },
             None,
@@ -21,11 +21,13 @@ pub(super) fn fit(task: Task<'_>, initial: &Initial<'_>, observe: &mut dyn FnMut
         Pseudocount::Pooled => {
             let (accuracy, strength) = pool(task, initial, plain)?;
             let (right_pseudocount, wrong_pseudocount) = (strength * accuracy, strength * (1.0 - accuracy));
-            (OneCoinSettings { right_pseudocount, wrong_pseudocount, ..plain }, Some(strength))
+            let confusion = conditionals(task.answers.labels(), &[accuracy]);
+            let pooled = PooledPrior { confusion, strength };
+            (OneCoinSettings { right_pseudocount, wrong_pseudocount, ..plain }, Some(pooled))
         }
     };
     let mut fitted = run(task, initial, settings, task.options.settings, observe)?;
-    fitted.pooled_strength = pooled_strength;
+    fitted.pooled = pooled;
     fitted.collapse = collapse::emptied_class(task.answers, &fitted.posteriors)
         .map(|(class, by_vote, by_fit)| Collapse::Emptied { class, by_vote, by_fit });
     Ok(fitted)
@@ -39,7 +41,7 @@ fn run(
     observe: &mut dyn FnMut(Round),
 ) -> Result<CrowdFit> {
     let mut parameters = vec![0.0; one_coin_parameters_len(task.answers)];
-    let mut model = OneCoin::new(task.answers, settings, task.facts, task.selected, &mut parameters)?;
+    let mut model = OneCoin::new(task.answers, settings, task.facts, &mut parameters)?;
     let mut statistics = vec![0.0; model.shape().statistics];
     let mut shards = Shards::new(task.answers, model.shape());
     shards.start(&mut model, &mut statistics, |rows, out| initial.fill(rows, out))?;
@@ -56,8 +58,7 @@ fn run(
         rounds,
         stop: fit.stop,
         tolerance: ending.tolerance,
-        pooled_strength: None,
-        selected: task.selected.map(<[bool]>::to_vec),
+        pooled: None,
         collapse: None,
     })
 }
@@ -83,8 +84,7 @@ fn pool(task: Task<'_>, initial: &Initial<'_>, settings: OneCoinSettings) -> Res
     // The same model as confusion matrices, which can leave a worker's own answers out.
     let shape = DawidSkeneShape::of(answers);
     let mut memory = vec![0.0; shape.parameters_len()];
-    let mut model =
-        DawidSkene::new(answers, labels, task.facts, Prior::default(), task.selected, &mut memory)?;
+    let mut model = DawidSkene::new(answers, labels, task.facts, Prior::default(), &mut memory)?;
     model.set_probabilities(&pilot.class_shares, &pilot.conditionals)?;
     let mut statistics = vec![0.0; shape.parameters_len()];
     cavity_counts(&model, &mut Shards::new(answers, model.shape()), &mut statistics)?;

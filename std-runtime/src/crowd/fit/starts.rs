@@ -34,7 +34,7 @@ impl<'a> Initial<'a> {
 
     pub fn fill(&self, rows: Range<usize>, out: &mut [f64]) {
         match self {
-            Self::Vote(task) => start::vote_shares(task.answers, task.selected, task.facts, rows, out),
+            Self::Vote(task) => start::vote_shares(task.answers, task.facts, rows, out),
             Self::Given(posteriors, labels) => {
                 out.copy_from_slice(&posteriors[rows.start * labels..rows.end * labels]);
             }
@@ -49,8 +49,7 @@ type Parameters = (Vec<f64>, Vec<f64>);
 fn from_parameters(task: Task<'_>, (shares, conditionals): Parameters) -> Result<Vec<f64>> {
     let (answers, labels) = (task.answers, task.answers.labels());
     let mut memory = vec![0.0; DawidSkeneShape::of(answers).parameters_len()];
-    let mut model =
-        DawidSkene::new(answers, labels, task.facts, Prior::default(), task.selected, &mut memory)?;
+    let mut model = DawidSkene::new(answers, labels, task.facts, Prior::default(), &mut memory)?;
     model.set_probabilities(&shares, &conditionals)?;
     let mut posteriors = threads::posteriors(&model)?;
     if task.facts.known_classes.is_none() {
@@ -71,7 +70,7 @@ fn spectral(task: Task<'_>) -> Result<Parameters> {
     let (mut shares, mut conditionals) = empty_parameters(task);
     let mut random = Pcg64::seed_from_u64(task.options.seed);
     let mut scratch = vec![0.0; spectral::start_scratch_len(task.answers)];
-    spectral::start(task.answers, task.selected, &mut random, &mut shares, &mut conditionals, &mut scratch)?;
+    spectral::start(task.answers, &mut random, &mut shares, &mut conditionals, &mut scratch)?;
     Ok((shares, conditionals))
 }
 

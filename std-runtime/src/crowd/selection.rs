@@ -1,0 +1,148 @@
+//! Whose answers speak for the labels.
+//!
+//! A selection is a subset of the answers: those of the first workers of an order. Fitting it is
+//! fitting fewer answers; everybody's confusion matrix is estimated afterwards from all of them.
+
+mod auto;
+
+use mixlet_core::em::EmError;
+use mixlet_core::observations::{Answers, WorkerTasks};
+use mixlet_core::select::{self, Estimator, Pairs, Residue, order_by_information};
+
+use super::fit::FitOptions;
+use crate::error::{Error, Result};
+use crate::threads;
+
+/// How many workers speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Select {
+    /// Everybody.
+    #[default]
+    All,
+    /// As many as the answers themselves justify.
+    Auto,
+    /// The first so many by information.
+    First(usize),
+}
+
+/// The answers that speak.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    /// All workers, best first.
+    pub order: Vec<u32>,
+    /// How many of them were selected.
+    pub count: usize,
+    /// Answers that a task keeps at least, also from workers not selected.
+    pub least_answers: usize,
+    task_offsets: Vec<u32>,
+    cells: Vec<u32>,
+}
+
+impl Selection {
+    /// The answers of the first `count` workers of an order. A task with fewer than `least_answers` of them
+    /// also keeps its best other ones, up to that number.
+    pub fn new(answers: Answers<'_>, order: Vec<u32>, count: usize, least_answers: usize) -> Self {
+        let mut ranks = vec![0u32; order.len()];
+        (0..).zip(&order).for_each(|(rank, &worker)| ranks[worker as usize] = rank);
+        let rank = |cell: u32| ranks[answers.worker(cell)] as usize;
+        let (mut task_offsets, mut cells) = (vec![0], Vec::new());
+        let mut ranked = Vec::new();
+        for task in answers.rows(0..answers.tasks()) {
+            let selected = task.iter().filter(|&&cell| rank(cell) < count).count();
+            // The rank that the last kept answer has; ties are answers of one worker, kept together.
+            let last = if selected >= least_answers.min(task.len()) {
+                count
+            } else {
+                ranked.clear();
+                ranked.extend(task.iter().map(|&cell| rank(cell)));
+                ranked.sort_unstable();
+                ranked[least_answers.min(task.len()) - 1] + 1
+            };
+            cells.extend(task.iter().filter(|&&cell| rank(cell) < last));
+            task_offsets.push(cells.len() as u32);
+        }
+        Self { order, count, least_answers, task_offsets, cells }
+    }
+
+    /// The selected workers, best first.
+    pub fn workers(&self) -> &[u32] {
+        &self.order[..self.count]
+    }
+
+    /// The answers that speak.
+    pub fn answers(&self, all: Answers<'_>) -> Result<Answers<'_>> {
+        Ok(Answers::new(all.workers() as u32, all.labels() as u32, &self.task_offsets, &self.cells)?)
+    }
+}
+
+/// Selects workers; none: everybody speaks. `information` `[workers]` orders them where a number is given.
+pub fn select(
+    answers: Answers<'_>,
+    options: &FitOptions,
+    select: Select,
+    information: &[f64],
+    progress: &mut dyn FnMut(usize, usize),
+) -> Result<Option<Selection>> {
+    match select {
+        Select::All => Ok(None),
+        Select::First(count) if count > answers.workers() || count == 0 => {
+            Err(Error::Select { asked: count, workers: answers.workers() })
+        }
+        Select::First(count) => {
+            let mut order = vec![0; answers.workers()];
+            order_by_information(information, &mut order);
+            Ok(Some(Selection::new(answers, order, count, 0)))
+        }
+        Select::Auto => auto::choose(answers, options, progress).map(Some),
+    }
+}
+
+/// The other direction of the answers, in memory of its own.
+struct Index {
+    offsets: Vec<u32>,
+    tasks: Vec<u32>,
+}
+
+impl Index {
+    fn new(answers: Answers<'_>) -> Self {
+        Self { offsets: vec![0; answers.workers() + 1], tasks: vec![0; answers.cells().len()] }
+    }
+
+    fn fill(&mut self, answers: Answers<'_>) -> Result<WorkerTasks<'_>> {
+        Ok(WorkerTasks::fill(answers, &mut self.offsets, &mut self.tasks)?)
+    }
+}
+
+/// Every worker's information: the sum of the mutual information with all others, in nats.
+pub fn worker_information(answers: Answers<'_>, estimator: Estimator) -> Result<Vec<f64>> {
+    let mut index = Index::new(answers);
+    let pairs = Pairs::new(answers, index.fill(answers)?);
+    let one = |worker, scratch: &mut [f64]| select::worker_information(&pairs, worker, estimator, scratch);
+    Ok(threads::map_workers(answers.workers(), pairs.scratch_len(), one)?)
+}
+
+/// The residue of all workers and within a selection; without posteriors the raw one.
+pub fn residue(
+    answers: Answers<'_>,
+    posteriors: Option<&[f64]>,
+    selection: Option<&Selection>,
+) -> Result<(f64, Option<f64>)> {
+    let mut index = Index::new(answers);
+    let mut pairs = Pairs::new(answers, index.fill(answers)?);
+    if let Some(posteriors) = posteriors {
+        pairs = pairs.within_classes(posteriors, answers.labels())?;
+    }
+    let mut masses = vec![0.0; pairs.classes()];
+    pairs.class_masses(&mut masses);
+    let mut selected = vec![selection.is_none(); answers.workers()];
+    selection.into_iter().flat_map(Selection::workers).for_each(|&worker| selected[worker as usize] = true);
+    let one = |worker, scratch: &mut [f64]| -> Result<Residue, EmError> {
+        Residue::of_worker(&pairs, worker, &masses, Some(&selected), scratch)
+    };
+    let mut total = Residue::default();
+    for part in threads::map_workers(answers.workers(), pairs.scratch_len(), one)? {
+        total += part;
+    }
+    let within = selection.map(|selection| total.mean_within(selection.count));
+    Ok((total.mean_of_all(answers.workers()), within))
+}
