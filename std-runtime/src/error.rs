@@ -120,6 +120,9 @@ impl fmt::Display for Error {
             }
             Self::Answers(error) => write!(f, "{error}"),
             Self::Em(error) => write!(f, "{error}"),
+            Self::Select { asked, workers } => {
+                write!(f, "--select asks for {asked} workers, expected 1 to {workers}, `auto` or `all`")
+            }
             Self::Spectral(error) => {
                 write!(f, "no spectral start: {error}; start from the vote, with --start vote")
             }
