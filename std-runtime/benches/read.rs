@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let sizes = arguments.iter().map(|size| size.parse()).collect::<Result<Vec<u32>, _>>()?;
     let sizes = if sizes.is_empty() { vec![5] } else { sizes };
-    println!("answers (M)  ids       order      MB/s   ns/answer   peak bytes/answer");
+    println!("answers (M)  ids       order     MB/CPU s  MB/wall s   ns/answer  peak bytes/answer");
     for millions in sizes {
         for (ids, prefix) in [("integers", ""), ("texts", "image-")] {
             for order in ["grouped", "shuffled"] {
@@ -50,13 +50,20 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Reads one file and prints the rest of its line in the table.
 fn read(path: &Path) -> Result<(), Box<dyn Error>> {
     let bytes = fs::metadata(path)?.len() as f64;
-    let start = Instant::now();
+    let (start, cpu_start) = (Instant::now(), cpu_seconds()?);
     let crowd = read_crowd(path, None, &ReadOptions::default(), &mut |_, _| {})?;
-    let seconds = start.elapsed().as_secs_f64();
+    let (wall, cpu) = (start.elapsed().as_secs_f64(), cpu_seconds()? - cpu_start);
     let answers = crowd.cells.len() as f64;
-    let (speed, each) = (bytes / seconds / 1e6, seconds / answers * 1e9);
-    println!("  {speed:>7.0}  {each:>10.1}  {:>18.1}", peak_bytes()? / answers);
+    let (speed, wall_speed, each) = (bytes / cpu / 1e6, bytes / wall / 1e6, cpu / answers * 1e9);
+    println!("  {speed:>8.0}  {wall_speed:>9.0}  {each:>10.1}  {:>18.1}", peak_bytes()? / answers);
     Ok(())
+}
+
+/// Processor time of this process, which other programs on the machine do not add to.
+fn cpu_seconds() -> Result<f64, Box<dyn Error>> {
+    let schedule = fs::read_to_string("/proc/self/schedstat")?;
+    let nanoseconds: f64 = schedule.split(' ').next().ok_or("no schedstat")?.parse()?;
+    Ok(nanoseconds / 1e9)
 }
 
 /// The most memory this process ever had.

@@ -6,13 +6,15 @@
 //! The order is numeric if all names are integers (any length; equal numbers such as `7` and `007`
 //! are different names, ordered by their bytes), and by bytes otherwise.
 
+mod interner;
+mod short;
+
 use std::cmp::Ordering;
-use std::hash::{BuildHasher, Hasher};
 use std::sync::OnceLock;
 
-use foldhash::fast::RandomState;
-use hashbrown::HashTable;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+pub use interner::{Interner, NameError};
 
 /// Sorted, distinct names; a name's number is its place.
 ///
@@ -170,123 +172,6 @@ impl Names {
     fn order(&self) -> Order {
         let all_integers = (0..self.len()).all(|place| is_integer(self.get(place)));
         if all_integers { Order::Numeric } else { Order::Bytes }
-    }
-}
-
-/// Why a name cannot be interned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NameError {
-    /// It is not UTF-8.
-    NotUtf8,
-    /// There are 2³² − 1 names already.
-    TooMany,
-}
-
-/// Numbers names in the order they come.
-#[derive(Debug, Default)]
-pub struct Interner {
-    names: Names,
-    table: HashTable<u32>,
-    hasher: RandomState,
-    last: u32,
-}
-
-impl Interner {
-    /// No names yet.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The names of a finished set, with their places as numbers.
-    pub fn from_ids(ids: &Ids) -> Self {
-        let mut interner = Self::new();
-        for name in ids.iter() {
-            interner.add(name, interner.hash(name.as_bytes()));
-        }
-        interner
-    }
-
-    /// Number of names.
-    pub fn len(&self) -> usize {
-        self.names.len()
-    }
-
-    /// Whether there are no names.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The name with a number; the empty text if there is none.
-    pub fn get(&self, number: u32) -> &str {
-        self.names.get(number as usize)
-    }
-
-    /// The number of a name, new or not.
-    ///
-    /// Only new names are checked for UTF-8: the others equal one that was.
-    #[inline]
-    pub fn intern(&mut self, name: &[u8]) -> Result<u32, NameError> {
-        // Files are often sorted by one of their columns.
-        if self.names.bytes(self.last as usize) == name && !self.is_empty() {
-            return Ok(self.last);
-        }
-        let hash = self.hash(name);
-        self.last = match self.table.find(hash, |&number| self.names.bytes(number as usize) == name) {
-            Some(&number) => number,
-            None if self.len() >= u32::MAX as usize => return Err(NameError::TooMany),
-            None => self.add(std::str::from_utf8(name).map_err(|_| NameError::NotUtf8)?, hash),
-        };
-        Ok(self.last)
-    }
-
-    /// The number of a name, if it has one.
-    #[inline]
-    pub fn find(&self, name: &[u8]) -> Option<u32> {
-        self.table.find(self.hash(name), |&number| self.names.bytes(number as usize) == name).copied()
-    }
-
-    /// The names in order, and for every number the place it went to.
-    pub fn finish(self) -> (Ids, Vec<u32>) {
-        let Self { names, table, .. } = self;
-        drop(table);
-        let order = names.order();
-        let count = names.len() as u32;
-        let mut keys: Vec<(u64, u32)> =
-            (0..count).map(|number| (order.key(names.get(number as usize)), number)).collect();
-        let compare = |a: &(u64, u32), b: &(u64, u32)| {
-            a.0.cmp(&b.0).then_with(|| order.compare(names.get(a.1 as usize), names.get(b.1 as usize)))
-        };
-        if keys.is_sorted_by(|a, b| compare(a, b).is_lt()) {
-            return (Ids { order, names: Stored::Names(names) }, (0..count).collect());
-        }
-        keys.sort_unstable_by(compare);
-        let mut places = vec![0; names.len()];
-        let mut sorted =
-            Names { text: String::with_capacity(names.text.len()), ends: Vec::with_capacity(names.len()) };
-        for (place, &(_, number)) in (0..).zip(&keys) {
-            sorted.push(names.get(number as usize));
-            places[number as usize] = place;
-        }
-        (Ids { order, names: Stored::Names(sorted) }, places)
-    }
-
-    #[inline]
-    fn hash(&self, name: &[u8]) -> u64 {
-        let mut hasher = self.hasher.build_hasher();
-        hasher.write(name);
-        hasher.finish()
-    }
-
-    fn add(&mut self, name: &str, hash: u64) -> u32 {
-        let number = self.names.len() as u32;
-        self.names.push(name);
-        let (names, hasher) = (&self.names, &self.hasher);
-        self.table.insert_unique(hash, number, |&other| {
-            let mut rehash = hasher.build_hasher();
-            rehash.write(names.bytes(other as usize));
-            rehash.finish()
-        });
-        number
     }
 }
 
