@@ -4,6 +4,7 @@
 //! Problems inside a table file have their own enum, [`TableProblem`], so that a reader names only
 //! the problem and the place is added once.
 
+mod model;
 mod table;
 
 use std::fmt;
@@ -14,6 +15,9 @@ use mixlet_core::em::EmError;
 use mixlet_core::em::spectral::SpectralError;
 use mixlet_core::observations::AnswersError;
 
+use crate::report::PictureError;
+
+pub use model::ModelProblem;
 pub use table::{Quoted, TableProblem};
 
 /// The result of everything in the runtime that can fail.
@@ -86,6 +90,41 @@ pub enum Error {
     },
     /// The spectral start found nothing to start from.
     Spectral(SpectralError),
+    /// Options that do not go together.
+    Options {
+        /// What is wrong, and what to do.
+        problem: &'static str,
+    },
+    /// An output would replace an input or another output.
+    Overwrites {
+        /// The output.
+        path: PathBuf,
+        /// What it would replace: "an input" or "another output".
+        what: &'static str,
+    },
+    /// A file does not hold a model that can be used.
+    Model {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: ModelProblem,
+    },
+    /// The system gave no threads.
+    Threads {
+        /// How many were asked for; 0 stands for one per core.
+        asked: usize,
+        /// Its reason.
+        reason: String,
+    },
+    /// A picture of a report could not be drawn.
+    Picture(PictureError),
+}
+
+impl Error {
+    /// Whether the command line, and no file or system, is at fault.
+    pub fn is_usage(&self) -> bool {
+        matches!(self, Self::Options { .. } | Self::GoldNeeded | Self::ColumnMapping { .. })
+    }
 }
 
 impl fmt::Display for Error {
@@ -126,6 +165,15 @@ impl fmt::Display for Error {
             Self::Spectral(error) => {
                 write!(f, "no spectral start: {error}; start from the vote, with --start vote")
             }
+            Self::Options { problem } => write!(f, "{problem}"),
+            Self::Overwrites { path, what } => {
+                write!(f, "{}: the output would replace {what}; name another path", path.display())
+            }
+            Self::Model { path, problem } => write!(f, "{}: {problem}", path.display()),
+            Self::Threads { asked, reason } => {
+                write!(f, "cannot start {asked} threads: {reason}; ask for fewer with --threads")
+            }
+            Self::Picture(error) => write!(f, "{error}"),
         }
     }
 }
@@ -137,6 +185,7 @@ impl std::error::Error for Error {
             Self::Answers(error) => Some(error),
             Self::Em(error) => Some(error),
             Self::Spectral(error) => Some(error),
+            Self::Picture(error) => Some(error),
             _ => None,
         }
     }
@@ -151,6 +200,12 @@ impl From<AnswersError> for Error {
 impl From<EmError> for Error {
     fn from(error: EmError) -> Self {
         Self::Em(error)
+    }
+}
+
+impl From<PictureError> for Error {
+    fn from(error: PictureError) -> Self {
+        Self::Picture(error)
     }
 }
 

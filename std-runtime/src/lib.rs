@@ -1,5 +1,6 @@
 //! The runtime of mixlet: memory, threads, files and the command line around the kernels of `mixlet-core`.
 
+pub mod cli;
 pub mod crowd;
 pub mod error;
 pub mod output;

@@ -1,3 +1,7 @@
 //! The command line `mixlet`.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mixlet_runtime::cli::main()
+}

@@ -237,6 +237,18 @@ impl<'a> Row<'a> {
         std::str::from_utf8(self.field(column)).map_err(|_| self.not_utf8())
     }
 
+    /// A field as a number that is not negative.
+    pub fn number(&self, column: usize) -> Result<f64> {
+        let field = self.text(column)?;
+        match field.trim().parse() {
+            Ok(number) if (0.0..f64::INFINITY).contains(&number) => Ok(number),
+            _ => {
+                let column = self.header.get(column).cloned().unwrap_or_default();
+                Err(self.problem(TableProblem::NotANumber { column, field: field.to_owned() }))
+            }
+        }
+    }
+
     /// A problem of this row.
     #[cold]
     pub fn problem(&self, problem: TableProblem) -> Error {

@@ -9,6 +9,7 @@ use mixlet_core::em::{self, EmError, Fit, FitSettings, LatentClassModel, Round};
 use mixlet_core::observations::Answers;
 use rayon::prelude::*;
 
+use crate::error::{Error, Result as RuntimeResult};
 use crate::simd;
 
 /// Shards at most: enough for the cores of a large desktop, few enough to keep the sums small.
@@ -17,6 +18,18 @@ const MOST_SHARDS: usize = 32;
 const ANSWERS_PER_STATISTIC: usize = 16;
 /// Answers that a shard holds at least.
 const LEAST_ANSWERS: usize = 1 << 15;
+
+/// Sets the number of threads for the rest of the program: once, before anything else; none means one per core.
+pub fn start(threads: Option<usize>) -> RuntimeResult<()> {
+    let asked = threads.unwrap_or(0);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(asked);
+    pool.build_global().map_err(|error| Error::Threads { asked, reason: error.to_string() })
+}
+
+/// The number of threads that work.
+pub fn count() -> usize {
+    rayon::current_num_threads()
+}
 
 /// Ranges of tasks, and the memory each needs.
 #[derive(Debug)]

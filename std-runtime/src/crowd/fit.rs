@@ -8,6 +8,7 @@
 pub(super) mod align;
 mod collapse;
 mod dawid_skene;
+mod everybody;
 mod one_coin;
 mod starts;
 
@@ -16,6 +17,8 @@ use mixlet_core::observations::Answers;
 
 use crate::error::Result;
 use starts::Initial;
+
+pub use everybody::judge_unselected;
 
 /// How labels are found.
 #[derive(
@@ -101,7 +104,7 @@ pub struct CrowdFit {
 }
 
 /// The crowd's typical confusion, and how much it counts.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct PooledPrior {
     /// `[labels, labels]`: `P(answer | class)` of a typical worker.
     pub confusion: Vec<f64>,

@@ -10,6 +10,8 @@
 
 mod columns;
 mod draft;
+mod known_workers;
+mod start;
 mod task_labels;
 
 use std::path::Path;
@@ -23,6 +25,8 @@ use task_labels::TaskLabels;
 
 pub use crate::crowd::answers::{Crowd, RepeatSummary, Repeats};
 pub use columns::Columns;
+pub use known_workers::{KnownWorkers, read_known_workers};
+pub use start::{GivenStart, read_start};
 
 /// How files of answers and of known labels are read.
 #[derive(Clone, Debug, Default)]

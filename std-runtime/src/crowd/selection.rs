@@ -98,17 +98,17 @@ pub fn select(
 }
 
 /// The other direction of the answers, in memory of its own.
-struct Index {
+pub(super) struct Index {
     offsets: Vec<u32>,
     tasks: Vec<u32>,
 }
 
 impl Index {
-    fn new(answers: Answers<'_>) -> Self {
+    pub fn new(answers: Answers<'_>) -> Self {
         Self { offsets: vec![0; answers.workers() + 1], tasks: vec![0; answers.cells().len()] }
     }
 
-    fn fill(&mut self, answers: Answers<'_>) -> Result<WorkerTasks<'_>> {
+    pub fn fill(&mut self, answers: Answers<'_>) -> Result<WorkerTasks<'_>> {
         Ok(WorkerTasks::fill(answers, &mut self.offsets, &mut self.tasks)?)
     }
 }

@@ -107,6 +107,22 @@ pub enum TableProblem {
         /// What they say.
         label: String,
     },
+    /// A file of an earlier fit lacks a column.
+    NotWrittenHere {
+        /// The column that is missing or out of place.
+        name: String,
+        /// The option that writes such files.
+        option: &'static str,
+    },
+    /// A field should hold a number that is not negative.
+    NotANumber {
+        /// Its column.
+        column: String,
+        /// What it holds.
+        field: String,
+    },
+    /// The probabilities of a row are all zero.
+    NoProbability,
 }
 
 impl fmt::Display for TableProblem {
@@ -122,6 +138,9 @@ impl fmt::Display for TableProblem {
             | Self::EmptyField { .. }
             | Self::RowTooLong { .. }
             | Self::UnterminatedQuote => self.fmt_row(f),
+            Self::NotWrittenHere { .. } | Self::NotANumber { .. } | Self::NoProbability => {
+                self.fmt_numbers(f)
+            }
             _ => self.fmt_crowd(f),
         }
     }
@@ -170,6 +189,23 @@ impl TableProblem {
             _ => write!(
                 f,
                 "a quote opens in this row and does not close; close it, or double it where it is text"
+            ),
+        }
+    }
+
+    /// Problems of numbers that an earlier fit wrote.
+    fn fmt_numbers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotWrittenHere { name, option } => {
+                write!(f, "no column {} in its place, expected a file written with {option}", Quoted(name))
+            }
+            Self::NotANumber { column, field } => {
+                let (column, field) = (Quoted(column), Quoted(field));
+                write!(f, "column {column} holds {field}, expected a number that is not negative")
+            }
+            _ => write!(
+                f,
+                "all probabilities are 0, expected one above; remove the row to start from the vote"
             ),
         }
     }

@@ -64,7 +64,7 @@ fn run(
 }
 
 /// The confusion matrices that accuracies stand for: `[workers · labels, labels]`.
-fn conditionals(labels: usize, accuracies: &[f64]) -> Vec<f64> {
+pub(super) fn conditionals(labels: usize, accuracies: &[f64]) -> Vec<f64> {
     let others = (labels.max(2) - 1) as f64;
     let table = |&accuracy: &f64| {
         (0..labels * labels).map(move |nth| match nth % (labels + 1) {

@@ -1,0 +1,133 @@
+//! `mixlet crowd fit`: read, analyse, write, say.
+
+use std::path::Path;
+use std::time::Instant;
+
+use super::options::{FitOptions, Shares, StartOption};
+use super::{json, summary};
+use crate::cli::output::{log, print, print_json};
+use crate::cli::progress::Progress;
+use crate::crowd::analysis::{Analysis, AnalysisOptions};
+use crate::crowd::fit::{self, Start};
+use crate::crowd::model::CrowdModel;
+use crate::crowd::read::{ReadOptions, read_crowd, read_known_workers, read_start, read_task_labels};
+use crate::crowd::{Crowd, page, write};
+use crate::error::Result;
+use crate::output::write_file;
+
+/// Runs the command.
+pub(super) fn run(options: &FitOptions) -> Result<()> {
+    options.check()?;
+    options.common.start()?;
+    let mut progress = Progress::new();
+    let clock = Instant::now();
+    let read_options = options.gold.read_options(&options.format);
+    let gold = options.gold.gold.as_deref();
+    let crowd =
+        read_crowd(&options.answers, gold, &read_options, &mut |read, total| progress.bytes(read, total))?;
+    let analysis_options = AnalysisOptions {
+        fit: fit_options(options, &crowd, &read_options)?,
+        select: options.model.select,
+        information: options.outputs.workers.is_some() || options.outputs.report.is_some(),
+        residue: options.model.residue,
+    };
+    let read = clock.elapsed().as_secs_f64();
+    let mut analysis = Analysis::run(&crowd, &analysis_options, &mut progress)?;
+    analysis.seconds.read = read;
+    progress.finish();
+
+    analysis.warnings.iter().for_each(|warning| log("warning", warning));
+    write_outputs(options, &crowd, &analysis)?;
+    if options.common.json {
+        return print_json(&json::fit(&crowd, &analysis_options, &analysis)?);
+    }
+    let text = summary::fit(&crowd, &analysis, &options.outputs)?;
+    match options.outputs.take_standard_output() {
+        true => text.lines().for_each(|line| eprintln!("{line}")),
+        false => print(&text)?,
+    }
+    Ok(())
+}
+
+/// Reads what else the fit needs.
+fn fit_options(options: &FitOptions, crowd: &Crowd, read: &ReadOptions) -> Result<fit::FitOptions> {
+    let known_labels = options.knowledge.known_labels.as_deref();
+    let known_labels = known_labels.map(|path| read_task_labels(path, crowd, read)).transpose()?;
+    let start = match &options.model.start {
+        StartOption::Vote => Start::Vote,
+        StartOption::Spectral => Start::Spectral,
+        StartOption::Random => Start::Random,
+        StartOption::File(path) => given_start(path, crowd, known_labels.as_deref(), read)?,
+    };
+    let known_workers = options.knowledge.known_workers.as_deref();
+    Ok(fit::FitOptions {
+        method: options.model.method,
+        uniform_shares: options.model.prior == Shares::Uniform,
+        start,
+        settings: options.settings(),
+        pseudocount: options.model.pseudocount,
+        known_labels,
+        earlier: known_workers.map(|path| earlier_counts(path, crowd, read)).transpose()?,
+        seed: options.common.seed,
+    })
+}
+
+fn given_start(path: &Path, crowd: &Crowd, known: Option<&[u32]>, read: &ReadOptions) -> Result<Start> {
+    let start = read_start(path, crowd, known, read)?;
+    for (count, what) in [
+        (start.unknown_tasks, "tasks have no answers; they are left out"),
+        (start.missing_tasks, "tasks with answers are not in it; they start from the vote"),
+    ] {
+        if count > 0 {
+            log("note", &format!("{}: {count} {what}", path.display()));
+        }
+    }
+    Ok(Start::Given(start.posteriors))
+}
+
+fn earlier_counts(path: &Path, crowd: &Crowd, read: &ReadOptions) -> Result<Vec<f64>> {
+    let known = read_known_workers(path, crowd, read)?;
+    for (count, what) in [
+        (known.unknown_workers, "workers gave no answer now; they are left out"),
+        (known.unknown_labels, "labels do not occur now; they are left out"),
+    ] {
+        if count > 0 {
+            log("note", &format!("{}: {count} {what}", path.display()));
+        }
+    }
+    Ok(known.counts)
+}
+
+/// Writes every file that was asked for.
+fn write_outputs(options: &FitOptions, crowd: &Crowd, analysis: &Analysis) -> Result<()> {
+    let outputs = &options.outputs;
+    if let Some(path) = &outputs.labels {
+        write_file(path, |out| write::labels(out, crowd, &analysis.fit.posteriors))?;
+    }
+    if let Some(path) = &outputs.workers {
+        write_file(path, |out| write::workers(out, crowd, analysis))?;
+    }
+    if let Some(path) = &outputs.ask_next {
+        write_file(path, |out| write::ask_next(out, crowd, analysis))?;
+    }
+    if let Some(path) = &outputs.save {
+        write_file(path, |out| CrowdModel::new(crowd, analysis).write(out))?;
+    }
+    if let Some(path) = &outputs.report {
+        let title = options.answers.display().to_string();
+        let html = page::page(crowd, analysis, &title, &command_line())?;
+        write_file(path, |out| out.write_all(html.as_bytes()))?;
+    }
+    Ok(())
+}
+
+/// The command that does this again, as one would type it.
+fn command_line() -> String {
+    let plain = |character: char| character.is_alphanumeric() || "-_./=,:+@%".contains(character);
+    let typed = |word: String| match !word.is_empty() && word.chars().all(plain) {
+        true => word,
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    };
+    let words = std::env::args_os().skip(1).map(|word| typed(word.to_string_lossy().into_owned()));
+    ["mixlet".to_owned()].into_iter().chain(words).collect::<Vec<_>>().join(" ")
+}

@@ -1,0 +1,76 @@
+//! Where a command's words go, and which files it may write.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::error::{Error, Result};
+
+/// Says something on standard error, in one line.
+pub(super) fn log(kind: &str, text: &str) {
+    // Nowhere is left to complain to.
+    let _ = writeln!(io::stderr(), "{kind}: {}", text.replace(['\n', '\r'], " "));
+}
+
+/// Prints text on standard output.
+pub(super) fn print(text: &str) -> Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        // Whoever read the output has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        Err(source) => Err(Error::Io { path: "standard output".into(), what: "write", source }),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// Prints one JSON object.
+pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
+    let text = serde_json::to_string(value).map_err(|error| Error::Io {
+        path: "standard output".into(),
+        what: "write",
+        source: error.into(),
+    })?;
+    print(&(text + "\n"))
+}
+
+/// Makes sure that no output is an input, or another output, or mixes with the JSON object.
+pub(super) fn check_paths(inputs: &[&Path], outputs: &[&Path], json: bool) -> Result<()> {
+    let inputs: Vec<PathBuf> = inputs.iter().map(|path| place(path)).collect();
+    let mut taken: Vec<PathBuf> = Vec::new();
+    for &output in outputs {
+        if is_standard_output(output) && json {
+            return Err(Error::Options {
+                problem: "with --json standard output holds the JSON object; name a file for the other output",
+            });
+        }
+        let overwrites = |what| Error::Overwrites { path: output.to_owned(), what };
+        let place = place(output);
+        if inputs.contains(&place) {
+            return Err(overwrites("an input"));
+        }
+        // A device can take several outputs.
+        if taken.contains(&place) && !fs::metadata(&place).is_ok_and(|known| !known.is_file()) {
+            return Err(overwrites("another output"));
+        }
+        taken.push(place);
+    }
+    Ok(())
+}
+
+/// Whether an output goes to standard output.
+pub(super) fn is_standard_output(path: &Path) -> bool {
+    path == Path::new("-") || path == Path::new("/dev/stdout")
+}
+
+/// The path behind links and relative parts, as far as it exists.
+fn place(path: &Path) -> PathBuf {
+    fs::canonicalize(path).unwrap_or_else(|_| match (path.parent(), path.file_name()) {
+        (Some(parent), Some(name)) => {
+            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            fs::canonicalize(parent).map_or_else(|_| path.to_owned(), |parent| parent.join(name))
+        }
+        _ => path.to_owned(),
+    })
+}

@@ -1,0 +1,73 @@
+//! A line on the terminal that says how far a long command is.
+//!
+//! It appears after two seconds, on standard error, and only if that is a terminal.
+
+use std::io::{self, IsTerminal};
+use std::time::{Duration, Instant};
+
+use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
+use mixlet_core::em::Round;
+
+use crate::crowd::analysis;
+
+/// How long a command may take in silence.
+const SILENCE: Duration = Duration::from_secs(2);
+
+/// The line, once there is one.
+pub(super) struct Progress {
+    start: Instant,
+    is_terminal: bool,
+    bar: Option<ProgressBar>,
+}
+
+impl Progress {
+    /// Nothing is shown yet.
+    pub fn new() -> Self {
+        Self { start: Instant::now(), is_terminal: io::stderr().is_terminal(), bar: None }
+    }
+
+    /// Bytes read of a file, of so many; 0 if unknown.
+    pub fn bytes(&mut self, read: u64, total: u64) {
+        self.show("Reading", read, total, || HumanBytes(read).to_string());
+    }
+
+    /// Takes the line away.
+    pub fn finish(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+    }
+
+    fn show(&mut self, stage: &'static str, done: u64, total: u64, message: impl FnOnce() -> String) {
+        if !self.is_terminal || self.start.elapsed() < SILENCE {
+            return;
+        }
+        let bar = self.bar.get_or_insert_with(|| ProgressBar::new(total));
+        if bar.prefix() != stage {
+            // An unknown template shows a plain line instead: no reason to fail.
+            let template = match total {
+                0 => "{spinner} {prefix} {msg}",
+                _ => "{spinner} {prefix} {bar:30} {msg}",
+            };
+            bar.set_style(
+                ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()),
+            );
+            bar.set_prefix(stage);
+        }
+        bar.set_length(total);
+        bar.set_position(done);
+        bar.set_message(message());
+    }
+}
+
+impl analysis::Progress for Progress {
+    fn round(&mut self, round: Round, most: u32) {
+        self.show("Fitting", round.round.into(), most.into(), || {
+            format!("round {}, objective {:.3}", HumanCount(round.round.into()), round.objective)
+        });
+    }
+
+    fn candidate(&mut self, done: usize, all: usize) {
+        self.show("Selecting", done as u64, all as u64, || format!("{done} of {all} selections tried"));
+    }
+}
