@@ -62,7 +62,7 @@ pub struct WorkerLine<'a> {
     pub accuracy_low: f64,
     /// Upper end of its interval.
     pub accuracy_high: f64,
-    /// Mutual information with the labels, in nats.
+    /// Sum of the mutual information with every other worker, in nats.
     pub information: f64,
     /// Whether the labels rest on this worker.
     pub selected: bool,

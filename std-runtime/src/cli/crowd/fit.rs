@@ -114,11 +114,18 @@ fn write_outputs(options: &FitOptions, crowd: &Crowd, analysis: &Analysis) -> Re
         write_file(path, |out| CrowdModel::new(crowd, analysis).write(out))?;
     }
     if let Some(path) = &outputs.report {
-        let title = options.answers.display().to_string();
+        let title = title(&options.answers);
         let html = page::page(crowd, analysis, &title, &command_line())?;
         write_file(path, |out| out.write_all(html.as_bytes()))?;
     }
     Ok(())
+}
+
+/// The file and its folder: the rest of the path says little.
+fn title(path: &Path) -> String {
+    let mut parts: Vec<_> = path.iter().rev().take(2).collect();
+    parts.reverse();
+    parts.iter().collect::<std::path::PathBuf>().display().to_string()
 }
 
 /// The command that does this again, as one would type it.

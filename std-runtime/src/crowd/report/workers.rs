@@ -20,7 +20,7 @@ pub(super) fn section<'a>(report: &CrowdReport<'_>) -> Result<Option<Section<'a>
         return Ok(None);
     }
     let body = [order_card(report)?, accuracy_card(report)?, table_card(&report.workers)].concat();
-    let lead = "Information is how much one answer of a worker tells about the label. It honours whoever \
+    let lead = "Information is how much a worker's answers tell about everybody else's. It honours whoever \
                 answers in a pattern, even a wrong one, and nobody who guesses."
         .to_owned();
     Ok(Some(Section { id: "workers", title: "Workers", lead, body }))

@@ -1,0 +1,568 @@
+//! `mixlet crowd` as a user meets it: what it says, what it writes, and that it never leaves half of anything.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use common::command::{Run, mixlet};
+use common::crowd::{Crowd, Generated, Naming};
+use mixlet_runtime::crowd::read::{ReadOptions, read_crowd, read_known_workers};
+use serde_json::Value;
+use tempfile::TempDir;
+
+const LABELS: [&str; 3] = ["cat", "dog", "other_one"];
+
+/// A folder with `answers.csv` and `gold.csv` of a crowd whose workers range from guessing to knowing.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        let crowd = Generated {
+            tasks: 200,
+            workers: 12,
+            labels: 3,
+            answers_per_task: 5,
+            accuracy: (0.34, 0.95),
+            naming: Naming::Shared,
+            seed: 7,
+        };
+        let folder = Self(tempfile::tempdir().unwrap());
+        folder.write_crowd(&crowd.crowd(), 0..200, "answers.csv", "gold.csv");
+        folder
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn write_crowd(&self, crowd: &Crowd, tasks: std::ops::Range<usize>, answers: &str, gold: &str) {
+        let (mut rows, mut truth) = ("task,worker,label\n".to_owned(), "task,label\n".to_owned());
+        for task in tasks {
+            for &cell in crowd.answers().task(task) {
+                let (worker, label) = (crowd.answers().worker(cell), crowd.answers().label(cell));
+                writeln!(rows, "t{task},w{worker},{}", LABELS[label]).unwrap();
+            }
+            writeln!(truth, "t{task},{}", LABELS[crowd.gold[task].unwrap()]).unwrap();
+        }
+        self.write(answers, &rows);
+        self.write(gold, &truth);
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path().join(name), text).unwrap();
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path().join(name)).unwrap()
+    }
+
+    fn run(&self, arguments: &str) -> Run {
+        mixlet(self.path(), &format!("crowd {arguments}"))
+    }
+
+    /// A run that must succeed.
+    fn done(&self, arguments: &str) -> Run {
+        let run = self.run(arguments);
+        assert_eq!(run.code, 0, "{arguments}: {}", run.err);
+        run
+    }
+
+    fn names(&self) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(self.path())
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// A CSV file's rows by their first field.
+    fn table(&self, name: &str) -> (Vec<String>, BTreeMap<String, Vec<String>>) {
+        let mut csv = csv::Reader::from_path(self.path().join(name)).unwrap();
+        let header = csv.headers().unwrap().iter().map(str::to_owned).collect();
+        let fields = |row: csv::StringRecord| row.iter().map(str::to_owned).collect::<Vec<_>>();
+        let rows = csv.records().map(|row| fields(row.unwrap())).map(|row| (row[0].clone(), row));
+        (header, rows.collect())
+    }
+}
+
+fn number(text: &str) -> f64 {
+    text.parse().unwrap_or_else(|_| panic!("{text} is no number"))
+}
+
+#[test]
+fn wrong_usage_is_one_line_and_code_2() {
+    let folder = Folder::new();
+    let help = "; --help shows what is possible";
+    let cases = [
+        ("fit", "the following required arguments were not provided: <ANSWERS>", help),
+        (
+            "fit answers.csv --glod gold.csv",
+            "unexpected argument '--glod' found; tip: a similar argument exists: '--gold'",
+            help,
+        ),
+        (
+            "fit answers.csv --tolerance -1",
+            "invalid value '-1' for '--tolerance <X>': expected a number that is not negative",
+            help,
+        ),
+        (
+            "fit answers.csv --tolerance NaN",
+            "invalid value 'NaN' for '--tolerance <X>': expected a number that is not negative",
+            help,
+        ),
+        (
+            "fit answers.csv --pseudocount some",
+            "invalid value 'some' for '--pseudocount <pooled|S>': expected `pooled` or a number that is not negative",
+            help,
+        ),
+        (
+            "fit answers.csv --select 0",
+            "invalid value '0' for '--select <all|auto|N>': expected `all`, `auto` or a number of workers from 1 on",
+            help,
+        ),
+        (
+            "fit answers.csv --threads 0 --json",
+            "invalid value '0' for '--threads <N>': expected a whole number from 1 to 1024",
+            help,
+        ),
+        (
+            "fit answers.csv --columns tsk=item",
+            "invalid value 'tsk=item' for '--columns <task=NAME,worker=NAME,label=NAME>': --columns has `tsk=item`, \
+             expected task=NAME, worker=NAME and label=NAME, each at most once, separated by commas",
+            help,
+        ),
+        (
+            "rank answers.csv --estimator best",
+            "invalid value 'best' for '--estimator <ESTIMATOR>' [possible values: plain, weighted, miller-madow, g-test]",
+            help,
+        ),
+        ("fit answers.csv --tasks gold", "--tasks gold needs gold labels; name their file with --gold", ""),
+        ("rank answers.csv --tasks gold", "--tasks gold needs gold labels; name their file with --gold", ""),
+        (
+            "fit answers.csv --known-workers w.csv --method one-coin",
+            "--known-workers needs --method dawid-skene: the other methods have no confusion matrices",
+            "",
+        ),
+        (
+            "fit answers.csv --labels - --json",
+            "with --json standard output holds the JSON object; name a file for the other output",
+            "",
+        ),
+    ];
+    for (arguments, message, end) in cases {
+        let run = folder.run(arguments);
+        assert_eq!(run.err, format!("error: {message}{end}\n"), "{arguments}");
+        assert_eq!((run.code, run.out.as_str()), (2, ""), "{arguments}");
+    }
+    assert_eq!(mixlet(folder.path(), "").code, 2);
+    assert_eq!(folder.names(), ["answers.csv", "gold.csv"]);
+}
+
+#[test]
+fn wrong_files_are_named_with_line_and_remedy_and_code_1() {
+    let folder = Folder::new();
+    folder.write("renamed.csv", "item,worker,label\nt1,w1,cat\n");
+    folder.write("one.csv", "task,worker,label\nt1,w1,cat\nt1,w2,cat\n");
+    folder.write("strange-gold.csv", "task,label\nt1,cat\nt999,cat\n");
+    folder.write("strange-label.csv", "task,label\nt1,cow\n");
+    folder.write("strange-start.csv", "task,label,p_cat,p_cow\nt1,cat,1.0,0.0\n");
+    folder.write("empty-start.csv", "task,p_cat,p_dog\nt1,1.0,0.0\nt2,0,0\n");
+    folder.write("number-start.csv", "task,p_cat,p_dog\nt1,1.0,-0.5\n");
+    folder.write(
+        "workers.csv",
+        "worker,c_cat_cat,c_cat_dog,c_dog_cat,c_dog_dog,n_cat,n_dog\nw1,1,0,0,1,5,nan\n",
+    );
+    folder.write("few-workers.csv", "worker,c_cat_cat,c_cat_dog,n_cat,n_dog\nw1,1,0,5,5\n");
+    folder.write("model.json", "{\"format\":\"mixlet crowd\",\"version\":2}");
+    let cases = [
+        ("fit none.csv", "none.csv: cannot open: No such file or directory (os error 2); check the path"),
+        (
+            "fit renamed.csv",
+            "renamed.csv:1: no column `task` among `item,worker,label`; name it with --columns task=item",
+        ),
+        (
+            "rank one.csv",
+            "one.csv: every label is `cat`, expected at least two different ones; check the label column",
+        ),
+        (
+            "fit answers.csv --gold strange-gold.csv",
+            "strange-gold.csv:3: task `t999` has no answers; remove the row or pass --skip-unknown-gold",
+        ),
+        (
+            "fit answers.csv --known-labels strange-label.csv",
+            "strange-label.csv:2: unknown label `cow`, expected one of `cat`, `dog`, `other_one`; correct it or remove the row",
+        ),
+        (
+            "fit answers.csv --start vot",
+            "vot: cannot open: No such file or directory (os error 2); check the path",
+        ),
+        (
+            "fit answers.csv --start strange-start.csv",
+            "strange-start.csv:1: unknown label `cow`, expected one of `cat`, `dog`, `other_one`; correct it or remove the row",
+        ),
+        (
+            "fit answers.csv --start strange-label.csv",
+            "strange-label.csv:2: unknown label `cow`, expected one of `cat`, `dog`, `other_one`; correct it or remove the row",
+        ),
+        (
+            "fit answers.csv --start empty-start.csv",
+            "empty-start.csv:3: all probabilities are 0, expected one above; remove the row to start from the vote",
+        ),
+        (
+            "fit answers.csv --start number-start.csv",
+            "number-start.csv:2: column `p_dog` holds `-0.5`, expected a number that is not negative",
+        ),
+        (
+            "fit answers.csv --known-workers answers.csv",
+            "answers.csv:1: no column `n_<label>` in its place, expected a file written with --workers",
+        ),
+        (
+            "fit answers.csv --known-workers few-workers.csv",
+            "few-workers.csv:1: no column `c_dog_cat` in its place, expected a file written with --workers",
+        ),
+        (
+            "fit answers.csv --known-workers workers.csv",
+            "workers.csv:2: column `n_dog` holds `nan`, expected a number that is not negative",
+        ),
+        ("fit answers.csv --select 13", "--select asks for 13 workers, expected 1 to 12, `auto` or `all`"),
+        (
+            "predict answers.csv answers.csv",
+            "answers.csv: not a model, expected a file written with `mixlet crowd fit --save`",
+        ),
+        (
+            "predict model.json answers.csv --json",
+            "model.json: version 2 of the model file, expected 1; save it again with this mixlet",
+        ),
+        (
+            "fit answers.csv --labels none/labels.csv --json",
+            "none/labels.csv: cannot create: No such file or directory (os error 2); create its directory first",
+        ),
+        (
+            "fit answers.csv --labels ./answers.csv",
+            "./answers.csv: the output would replace an input; name another path",
+        ),
+        (
+            "fit answers.csv --gold gold.csv --report gold.csv",
+            "gold.csv: the output would replace an input; name another path",
+        ),
+        (
+            "fit answers.csv --labels x.csv --workers ./x.csv",
+            "./x.csv: the output would replace another output; name another path",
+        ),
+    ];
+    let before = folder.names();
+    for (arguments, message) in cases {
+        let run = folder.run(arguments);
+        assert_eq!(run.err, format!("error: {message}\n"), "{arguments}");
+        assert_eq!((run.code, run.out.as_str()), (1, ""), "{arguments}");
+    }
+    assert_eq!(folder.names(), before);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_full_disk_is_an_error_for_every_output() {
+    let folder = Folder::new();
+    for option in ["--labels", "--workers", "--ask-next", "--save", "--report"] {
+        let run = folder.run(&format!("fit answers.csv --json {option} /dev/full"));
+        let message = "/dev/full: cannot write: No space left on device (os error 28); free some space or name another path";
+        assert_eq!(run.err, format!("error: {message}\n"), "{option}");
+        assert_eq!((run.code, run.out.as_str()), (1, ""), "{option}");
+    }
+}
+
+#[test]
+fn a_failed_fit_leaves_old_outputs_as_they_were() {
+    let folder = Folder::new();
+    folder.write("labels.csv", "old");
+    folder.write("bad.csv", "task,worker,label\nt1,w1,cat\nt1,w2\n");
+    assert_eq!(folder.run("fit bad.csv --labels labels.csv").code, 1);
+    assert_eq!(folder.read("labels.csv"), "old");
+    folder.done("fit answers.csv --labels labels.csv");
+    assert!(
+        folder.read("labels.csv").starts_with("task,label,confidence,entropy,p_cat,p_dog,p_other_one\nt0,")
+    );
+    assert_eq!(folder.names(), ["answers.csv", "bad.csv", "gold.csv", "labels.csv"]);
+}
+
+#[test]
+fn json_is_one_object_with_the_promised_keys() {
+    let folder = Folder::new();
+    let json = folder.done("fit answers.csv --gold gold.csv --select 8 --residue --json").json();
+    let keys = |value: &Value| value.as_object().unwrap().keys().cloned().collect::<Vec<_>>();
+    let expected = "alpha answers classes gold log_likelihood method objective pseudocount residue rounds seconds \
+                    selected stop tasks warnings workers";
+    assert_eq!(keys(&json), expected.split_whitespace().collect::<Vec<_>>());
+    assert_eq!(keys(&json["gold"]), ["error_rate", "errors", "f1", "tasks", "vote_error_rate"]);
+    assert_eq!(keys(&json["gold"]["f1"]), LABELS);
+    assert_eq!(keys(&json["residue"]), ["fitted", "raw", "selected"]);
+    assert_eq!(keys(&json["seconds"]), ["fit", "read", "select", "start"]);
+    assert_eq!(keys(&json["pseudocount"]), ["confusion", "strength"]);
+    let counts = ["tasks", "workers", "classes", "answers"].map(|key| json[key].as_u64().unwrap());
+    assert_eq!(counts, [200, 12, 3, 1000]);
+    assert_eq!((&json["method"], &json["stop"]), (&"dawid-skene".into(), &"converged".into()));
+    assert_eq!(json["selected"].as_array().unwrap().len(), 8);
+    assert!(json["gold"]["error_rate"].as_f64().unwrap() < json["gold"]["vote_error_rate"].as_f64().unwrap());
+    let row = &json["pseudocount"]["confusion"][0];
+    let sum: f64 = row.as_array().unwrap().iter().map(|share| share.as_f64().unwrap()).sum();
+    assert!((sum - 1.0).abs() < 1e-9, "rows of the pooled confusion are true labels: {row}");
+
+    let vote = folder.done("fit answers.csv --gold gold.csv --method majority-vote --json").json();
+    for key in ["stop", "log_likelihood", "objective", "residue", "pseudocount"] {
+        assert!(vote[key].is_null(), "{key}");
+    }
+    assert_eq!(vote["gold"]["error_rate"], vote["gold"]["vote_error_rate"]);
+    assert_eq!(vote["selected"][2], "w10", "ids that are not all integers sort by bytes");
+
+    let plain = folder.done("fit answers.csv --pseudocount 0 --rounds 3 --tolerance 0 --json").json();
+    assert_eq!((&plain["pseudocount"], &plain["rounds"]), (&0.0.into(), &3.into()));
+    assert_eq!((&plain["stop"], &plain["gold"]), (&"iteration_limit".into(), &Value::Null));
+}
+
+#[test]
+fn results_do_not_depend_on_threads() {
+    let folder = Folder::new();
+    let fit = |threads: u32| {
+        let arguments =
+            "fit answers.csv --gold gold.csv --select auto --residue --start random --seed 3 --json";
+        let mut json = folder
+            .done(&format!("{arguments} --threads {threads} --labels l.csv --workers w.csv --ask-next n.csv --save m.json"))
+            .json();
+        json["seconds"].take();
+        (json, ["l.csv", "w.csv", "n.csv", "m.json"].map(|name| folder.read(name)))
+    };
+    assert_eq!(fit(1), fit(2));
+}
+
+#[test]
+fn predicting_the_answers_of_the_fit_gives_its_labels() {
+    let folder = Folder::new();
+    for method in ["dawid-skene", "one-coin", "majority-vote"] {
+        folder.done(&format!("fit answers.csv --method {method} --labels fit.csv --save m.json"));
+        folder.done("predict m.json answers.csv --labels predict.csv");
+        let (fit, predicted) = (folder.table("fit.csv").1, folder.table("predict.csv").1);
+        assert_eq!(fit.len(), predicted.len());
+        for (task, row) in &fit {
+            assert_eq!(row[1], predicted[task][1], "{method} {task}");
+            for (a, b) in row[4..].iter().zip(&predicted[task][4..]) {
+                assert!((number(a) - number(b)).abs() < 1e-9, "{method} {task}: {a} and {b}");
+            }
+        }
+    }
+    // With a selection the same workers speak.
+    folder.done("fit answers.csv --select 4 --labels fit.csv --save m.json");
+    folder.done("predict m.json answers.csv --labels predict.csv");
+    let labels = |name| folder.table(name).1.into_values().map(|row| row[1].clone()).collect::<Vec<_>>();
+    assert_eq!(labels("fit.csv"), labels("predict.csv"));
+}
+
+#[test]
+fn strangers_are_counted_and_left_out() {
+    let folder = Folder::new();
+    folder.done("fit answers.csv --save m.json");
+    folder.write("new.csv", "task,worker,label\na,w1,cat\na,new,dog\nb,new,dog\n");
+    let run = folder.done("predict m.json new.csv --json --labels new-labels.csv");
+    let json = run.json();
+    assert_eq!((&json["tasks"], &json["answers"]), (&2.into(), &1.into()));
+    assert_eq!((&json["unknown_workers"], &json["unknown_answers"]), (&1.into(), &2.into()));
+    assert_eq!(
+        run.err,
+        "warning: the model does not know 1 worker; left out with 2 answers\n\
+         warning: 1 task without an answer of a known worker: the label is the commonest class\n"
+    );
+    assert_eq!(folder.table("new-labels.csv").1.len(), 2);
+    folder.write("new.csv", "task,worker,label\na,w1,cow\n");
+    let run = folder.run("predict m.json new.csv");
+    assert!(run.err.starts_with("error: new.csv:2: unknown label `cow`"), "{}", run.err);
+}
+
+#[test]
+fn the_workers_file_gives_back_the_expected_counts() {
+    let folder = Folder::new();
+    folder.done("fit answers.csv --pseudocount 0 --labels l.csv --workers w.csv");
+    let path = |name: &str| folder.path().join(name);
+    let crowd = read_crowd(&path("answers.csv"), None, &ReadOptions::default(), &mut |_, _| {}).unwrap();
+    let known = read_known_workers(&path("w.csv"), &crowd, &ReadOptions::default()).unwrap();
+    assert_eq!((known.workers, known.unknown_workers, known.unknown_labels), (12, 0, 0));
+
+    // The counts, from the posteriors in the labels file.
+    let posteriors = folder.table("l.csv").1;
+    let answers = crowd.answers().unwrap();
+    let mut counts = vec![0.0; answers.cell_count() * 3];
+    for (task, name) in crowd.tasks.iter().enumerate() {
+        for &cell in answers.task(task) {
+            for class in 0..3 {
+                counts[cell as usize * 3 + class] += number(&posteriors[name][4 + class]);
+            }
+        }
+    }
+    // The file holds the confusion that the last round used: the next one differs within the tolerance.
+    for (place, (a, b)) in known.counts.iter().zip(&counts).enumerate() {
+        assert!((a - b).abs() < 0.1, "{place}: {a} and {b}");
+    }
+}
+
+#[test]
+fn known_workers_help_where_there_are_few_answers() {
+    // Two workers who know, three who always say the next label: the vote is lost.
+    let folder = Folder::new();
+    let rows = |tasks: std::ops::Range<usize>| {
+        let mut rows = "task,worker,label\n".to_owned();
+        for task in tasks {
+            let (truth, wrong) = (LABELS[task % 3], LABELS[(task + 1) % 3]);
+            for (worker, label) in [("a", truth), ("b", truth), ("x", wrong), ("y", wrong), ("z", wrong)] {
+                writeln!(rows, "{task},{worker},{label}").unwrap();
+            }
+        }
+        rows
+    };
+    let gold = |tasks: std::ops::Range<usize>| {
+        tasks.fold("task,label\n".to_owned(), |rows, task| rows + &format!("{task},{}\n", LABELS[task % 3]))
+    };
+    folder.write("old.csv", &rows(0..60));
+    folder.write("old-gold.csv", &gold(0..60));
+    folder.write("new.csv", &rows(60..66));
+    folder.write("new-gold.csv", &gold(60..66));
+    folder.done("fit old.csv --known-labels old-gold.csv --workers w.csv");
+    let errors = |more: &str| {
+        folder.done(&format!("fit new.csv --gold new-gold.csv --json {more}")).json()["gold"]["errors"]
+            .clone()
+    };
+    assert_eq!(errors(""), 6.0);
+    assert_eq!(errors("--pseudocount 0 --known-workers w.csv"), 0.0);
+    folder.write("some.csv", &folder.read("w.csv").replace("\nz,", "\nq,"));
+    let run = folder.done("fit new.csv --known-workers some.csv --json");
+    assert!(
+        run.err.starts_with("note: some.csv: 1 workers gave no answer now; they are left out\n"),
+        "{}",
+        run.err
+    );
+}
+
+#[test]
+fn a_fit_goes_on_from_its_own_labels() {
+    let folder = Folder::new();
+    let first = folder.done("fit answers.csv --pseudocount 0 --tolerance 1e-12 --labels l.csv --json").json();
+    let again = folder.done("fit answers.csv --pseudocount 0 --start l.csv --json").json();
+    assert!(again["rounds"].as_u64().unwrap() <= 3, "{}", again["rounds"]);
+    let [a, b] = [&first, &again].map(|json| json["objective"].as_f64().unwrap());
+    assert!((a - b).abs() < 1e-4, "{a} and {b}");
+
+    folder.write("some.csv", "label,task\ncat,t1\ndog,nobody\n");
+    let run = folder.done("fit answers.csv --start some.csv --json");
+    let notes = "note: some.csv: 1 tasks have no answers; they are left out\n\
+                 note: some.csv: 199 tasks with answers are not in it; they start from the vote\n";
+    assert!(run.err.starts_with(notes), "{}", run.err);
+}
+
+#[test]
+fn everybody_is_judged_also_who_did_not_speak() {
+    let folder = Folder::new();
+    for method in ["dawid-skene", "one-coin", "majority-vote"] {
+        let run =
+            folder.done(&format!("fit answers.csv --method {method} --select 5 --workers w.csv --json"));
+        let (header, rows) = folder.table("w.csv");
+        let names = "worker,answers,accuracy,accuracy_low,accuracy_high,information,selected,c_cat_cat,c_cat_dog,\
+                     c_cat_other_one,c_dog_cat,c_dog_dog,c_dog_other_one,c_other_one_cat,c_other_one_dog,\
+                     c_other_one_other_one,n_cat,n_dog,n_other_one";
+        assert_eq!(header.join(","), names);
+        let mut selected: Vec<String> = run.json()["selected"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|id| id.as_str().unwrap().to_owned())
+            .collect();
+        selected.sort();
+        let said: Vec<String> =
+            rows.values().filter(|row| row[6] == "true").map(|row| row[0].clone()).collect();
+        assert_eq!(said, selected);
+        for row in rows.values() {
+            let values: Vec<f64> = row[1..6].iter().chain(&row[7..]).map(|field| number(field)).collect();
+            let (low, accuracy, high) = (values[2], values[1], values[3]);
+            assert!(0.0 <= low && low <= accuracy && accuracy <= high && high <= 1.0, "{row:?}");
+            for class in values[5..14].chunks(3) {
+                assert!((class.iter().sum::<f64>() - 1.0).abs() < 1e-9, "{row:?}");
+                assert!(class.iter().any(|share| (share - 1.0 / 3.0).abs() > 0.01), "{method} {row:?}");
+            }
+            assert!((values[14..].iter().sum::<f64>() - values[0]).abs() < 1e-9, "{row:?}");
+        }
+    }
+}
+
+#[test]
+fn ask_next_is_sorted_by_gain() {
+    let folder = Folder::new();
+    folder.done("fit answers.csv --ask-next n.csv");
+    let text = folder.read("n.csv");
+    assert!(text.starts_with("task,label,confidence,entropy,expected_gain,answers\n"));
+    let gains: Vec<f64> = text.lines().skip(1).map(|row| number(row.split(',').nth(4).unwrap())).collect();
+    assert_eq!(gains.len(), 200);
+    assert!(gains.is_sorted_by(|a, b| a >= b) && gains[0] > gains[199]);
+}
+
+#[test]
+fn workers_are_ranked_by_information() {
+    let folder = Folder::new();
+    for estimator in ["plain", "weighted", "miller-madow", "g-test"] {
+        let json = folder.done(&format!("rank answers.csv --estimator {estimator} --json")).json();
+        let workers = json["workers"].as_array().unwrap();
+        let information: Vec<f64> =
+            workers.iter().map(|worker| worker["information"].as_f64().unwrap()).collect();
+        assert!(information.is_sorted_by(|a, b| a >= b) && workers.len() == 12, "{estimator}");
+        assert_eq!(workers.iter().map(|worker| worker["answers"].as_u64().unwrap()).sum::<u64>(), 1000);
+    }
+    let table = folder.done("rank answers.csv").out;
+    assert!(table.starts_with("  rank  information    answers  worker\n     1  "), "{table}");
+}
+
+#[test]
+fn the_report_and_the_summary_tell_the_same() {
+    let folder = Folder::new();
+    let run = folder.done("fit answers.csv --gold gold.csv --select 8 --report crowd.html");
+    let html = folder.read("crowd.html");
+    for text in [
+        "mixlet crowd fit answers.csv --gold gold.csv --select 8 --report crowd.html",
+        "8 of 12 workers carry the labels",
+        "8 used",
+        "guessing",
+        "Tasks most in doubt",
+        "id=\"gold\"",
+        "id=\"fit\"",
+    ] {
+        assert!(html.contains(text), "no '{text}' on the page");
+    }
+    for line in
+        ["Crowd      200 tasks, 12 workers, 3 labels, 1,000 answers (5.0 per task)", "Wrote      crowd.html"]
+    {
+        assert!(run.out.lines().any(|found| found == line), "no '{line}' in\n{}", run.out);
+    }
+    assert!(
+        run.out.contains("Selection  8 of 12 workers speak\n") && !run.out.contains("Next"),
+        "{}",
+        run.out
+    );
+    let run = folder.done("fit answers.csv --labels -");
+    assert!(run.out.starts_with("task,label,confidence") && run.err.contains("Crowd      200 tasks"));
+    assert!(folder.done("fit answers.csv").out.contains("\nNext       --labels"));
+}
+
+#[test]
+fn bird_as_published() {
+    if Crowd::shared("bird").is_none() {
+        return;
+    }
+    let bird = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/crowd/bird");
+    let published = "--pseudocount 0 --tasks gold --rounds 50 --tolerance 0 --start vote --residue --json";
+    let fit = |more: &str| {
+        mixlet(&bird, &format!("crowd fit answers.csv --gold gold.csv {published} {more}")).json()
+    };
+    let all = fit("");
+    assert_eq!((&all["gold"]["errors"], &all["gold"]["tasks"]), (&11.0.into(), &108.into()));
+    let selected = fit("--select 15");
+    assert_eq!(selected["gold"]["errors"], 9.0);
+    assert_eq!(selected["selected"].as_array().unwrap()[..3], ["16", "7", "29"]);
+}
