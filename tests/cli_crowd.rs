@@ -241,6 +241,11 @@ fn wrong_files_are_named_with_line_and_remedy_and_code_1() {
             "fit answers.csv --labels none/labels.csv --json",
             "none/labels.csv: cannot create: No such file or directory (os error 2); create its directory first",
         ),
+        ("fit answers.csv --report ..", "..: cannot write: is a directory; name a file in it"),
+        (
+            "fit answers.csv --save gold.csv/m.json",
+            "gold.csv/m.json: cannot create: not a directory; create its directory first",
+        ),
         (
             "fit answers.csv --labels ./answers.csv",
             "./answers.csv: the output would replace an input; name another path",
@@ -562,6 +567,7 @@ fn bird_as_published() {
     };
     let all = fit("");
     assert_eq!((&all["gold"]["errors"], &all["gold"]["tasks"]), (&11.0.into(), &108.into()));
+    assert_eq!((&all["rounds"], &all["stop"]), (&50.into(), &"iteration_limit".into()));
     let selected = fit("--select 15");
     assert_eq!(selected["gold"]["errors"], 9.0);
     assert_eq!(selected["selected"].as_array().unwrap()[..3], ["16", "7", "29"]);

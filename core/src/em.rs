@@ -212,7 +212,9 @@ pub fn fit_with<M: LatentClassModel>(
         let log_likelihood = sweep(model, statistics)?;
         let last = Round { round, log_likelihood, objective: log_likelihood + model.log_prior() };
         observe(last);
-        if last.objective - previous < settings.tolerance * libm::fabs(last.objective) {
+        // Without a tolerance a fall in the last place is no reason to stop.
+        let gained = last.objective - previous;
+        if settings.tolerance > 0.0 && gained < settings.tolerance * libm::fabs(last.objective) {
             return Ok(Fit { last, stop: Stop::Converged });
         }
         if round >= settings.rounds {

@@ -100,7 +100,8 @@ fn create_beside(target: &Path, permissions: Option<Permissions>) -> io::Result<
     builder.prefix(".mixlet-");
     #[cfg(unix)]
     let builder = builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let file = builder.tempfile_in(directory)?;
+    // The library's error names the temporary file, which says nothing to a user.
+    let file = builder.tempfile_in(directory).map_err(|error| io::Error::from(error.kind()))?;
     if let Some(permissions) = permissions {
         File::set_permissions(file.as_file(), permissions)?;
     }

@@ -35,7 +35,8 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
     print(&(text + "\n"))
 }
 
-/// Makes sure that no output is an input, or another output, or mixes with the JSON object.
+/// Makes sure, before any work is done, that outputs can be written and that none of them is an input,
+/// or another output, or mixes with the JSON object.
 pub(super) fn check_paths(inputs: &[&Path], outputs: &[&Path], json: bool) -> Result<()> {
     let inputs: Vec<PathBuf> = inputs.iter().map(|path| place(path)).collect();
     let mut taken: Vec<PathBuf> = Vec::new();
@@ -55,8 +56,22 @@ pub(super) fn check_paths(inputs: &[&Path], outputs: &[&Path], json: bool) -> Re
             return Err(overwrites("another output"));
         }
         taken.push(place);
+        check_folder(output)?;
     }
     Ok(())
+}
+
+/// Makes sure that there is a folder for an output, and that the output is none itself.
+fn check_folder(output: &Path) -> Result<()> {
+    let fail = |what, source| Error::Io { path: output.to_owned(), what, source };
+    if output.is_dir() {
+        return Err(fail("write", io::ErrorKind::IsADirectory.into()));
+    }
+    match output.parent().filter(|parent| !parent.as_os_str().is_empty()).map(fs::metadata) {
+        Some(Err(source)) => Err(fail("create", source)),
+        Some(Ok(folder)) if !folder.is_dir() => Err(fail("create", io::ErrorKind::NotADirectory.into())),
+        _ => Ok(()),
+    }
 }
 
 /// Whether an output goes to standard output.
