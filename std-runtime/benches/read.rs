@@ -22,10 +22,9 @@ const CASE: &str = "--read";
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    if let [mode, path] = &arguments[..] {
-        if mode == CASE {
-            return read(Path::new(path));
-        }
+    match &arguments[..] {
+        [mode, path] if mode == CASE => return read(Path::new(path)),
+        _ => {}
     }
     let sizes = arguments.iter().map(|size| size.parse()).collect::<Result<Vec<u32>, _>>()?;
     let sizes = if sizes.is_empty() { vec![5] } else { sizes };
