@@ -92,7 +92,9 @@ impl Interner {
 
     /// The names in order, and for every number the place it went to.
     pub fn finish(self) -> (Ids, Vec<u32>) {
-        let Self { names, .. } = self;
+        let Self { names, short, long, .. } = self;
+        // The tables are as large as the names, and not needed for what follows.
+        drop((short, long));
         let order = names.order();
         let count = names.len() as u32;
         let mut keys: Vec<(u64, u32)> =
