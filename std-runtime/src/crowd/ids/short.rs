@@ -68,6 +68,13 @@ impl ShortNames {
         }
     }
 
+    /// Whatever stands at a name's home: reading it brings the home near.
+    #[inline]
+    pub fn approach(&self, key: u64, hash: impl Fn(u64) -> u64) -> u32 {
+        let mask = self.slots.len().wrapping_sub(1);
+        self.slots.get(self.home(key, hash) & mask).map_or(0, |slot| slot.number)
+    }
+
     /// Adds a name that is not there yet.
     pub fn insert(&mut self, key: u64, number: u32, hash: impl Fn(u64) -> u64) {
         if key < 256 {
