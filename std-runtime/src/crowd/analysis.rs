@@ -8,6 +8,7 @@
 //! The walk over pairs of answers, which information and residue need, costs as much as there are
 //! such pairs: it is done only when asked for, or when a number of workers is to be selected.
 
+use std::borrow::Cow;
 use std::time::Instant;
 
 use mixlet_core::em::Round;
@@ -136,24 +137,14 @@ impl Analysis {
             information.as_deref().unwrap_or(&[]),
             &mut |done, all| progress.candidate(done, all),
         )?;
-        let mut seconds = Seconds { select: clock.elapsed().as_secs_f64(), ..Seconds::default() };
+        let select = clock.elapsed().as_secs_f64();
 
-        let clock = Instant::now();
         let mut is_selected = vec![selection.is_none(); answers.workers()];
         let selected = selection.iter().flat_map(Selection::workers);
         selected.for_each(|&worker| is_selected[worker as usize] = true);
-        let speaking = speaking(answers, selection.as_ref())?;
-        let mut first_round = None;
-        let mut fit = fit(speaking, &options.fit, &mut |round| {
-            first_round.get_or_insert_with(|| clock.elapsed().as_secs_f64());
-            progress.round(round, options.fit.settings.rounds);
-        })?;
-        if selection.is_some() {
-            judge_unselected(answers, &options.fit, &is_selected, &mut fit)?;
-        }
-        seconds.start = first_round.unwrap_or(0.0);
-        seconds.fit = clock.elapsed().as_secs_f64() - seconds.start;
+        let (fit, seconds) = timed_fit(answers, selection.as_ref(), &is_selected, options, progress)?;
 
+        let speaking = speaking(answers, selection.as_ref())?;
         let gold = crowd.gold.as_deref().map(|gold| GoldScores {
             labels: score(speaking, &fit, options, gold),
             vote: Score::of_vote(answers, gold),
@@ -166,7 +157,7 @@ impl Analysis {
             gold,
             residue: options.residue.then(|| residues(answers, &fit, selection.as_ref())).transpose()?,
             warnings: checks::warnings(crowd, answers, speaking, &fit),
-            seconds,
+            seconds: Seconds { select, ..seconds },
             fit,
             selection,
         })
@@ -183,9 +174,9 @@ impl Analysis {
         posteriors.map(mixlet_core::em::most_likely_class).collect()
     }
 
-    /// All workers: as they were ordered to be selected, else by information, else by number.
+    /// All workers: by information, else as they were ordered to be selected, else by number.
     pub fn order(&self) -> Vec<u32> {
-        if let Some(selection) = &self.selection {
+        if let (Some(selection), None) = (&self.selection, &self.information) {
             return selection.order.clone();
         }
         let mut order: Vec<u32> = (0..self.accuracies.len() as u32).collect();
@@ -193,6 +184,13 @@ impl Analysis {
             mixlet_core::select::order_by_information(information, &mut order);
         }
         order
+    }
+
+    /// How many of the first workers of [`order`](Self::order) spoke; none if they are not those who did.
+    pub fn cut(&self) -> Option<usize> {
+        let count = self.selection.as_ref()?.count;
+        let is_cut = self.order().iter().take(count).all(|&worker| self.is_selected[worker as usize]);
+        is_cut.then_some(count)
     }
 
     /// The workers who spoke: best first after a selection, else by number.
@@ -214,6 +212,32 @@ impl Analysis {
 /// The answers that speak.
 fn speaking<'a>(all: Answers<'a>, selection: Option<&'a Selection>) -> Result<Answers<'a>> {
     selection.map_or(Ok(all), |selection| selection.answers(all))
+}
+
+/// Fits the answers that speak, judges everybody, and says how long it took.
+fn timed_fit(
+    answers: Answers<'_>,
+    selection: Option<&Selection>,
+    is_selected: &[bool],
+    options: &AnalysisOptions,
+    progress: &mut dyn Progress,
+) -> Result<(CrowdFit, Seconds)> {
+    let clock = Instant::now();
+    let speaking = speaking(answers, selection)?;
+    let fit_options = match selection {
+        Some(selection) => Cow::Owned(selection.fit_options(answers, &options.fit)),
+        None => Cow::Borrowed(&options.fit),
+    };
+    let mut first_round = None;
+    let mut fit = fit(speaking, &fit_options, &mut |round| {
+        first_round.get_or_insert_with(|| clock.elapsed().as_secs_f64());
+        progress.round(round, options.fit.settings.rounds);
+    })?;
+    if selection.is_some() {
+        judge_unselected(answers, &fit_options, is_selected, &mut fit)?;
+    }
+    let start = first_round.unwrap_or(0.0);
+    Ok((fit, Seconds { start, fit: clock.elapsed().as_secs_f64() - start, ..Seconds::default() }))
 }
 
 /// The labels against gold; ties of the vote are shared, unless known labels took part in it.

@@ -42,7 +42,7 @@ pub fn page(crowd: &Crowd, analysis: &Analysis, title: &str, command: &str) -> R
         warnings: &analysis.warnings,
         labels: crowd.labels.iter().collect(),
         workers: workers(crowd, analysis, &confusions),
-        cut: analysis.selection.as_ref().map(|selection| selection.count),
+        cut: analysis.cut(),
         null_information: guessing_information(answers)?,
         objective: &objective,
         confidence: confidence_bins(confidences, BINS),

@@ -68,6 +68,7 @@ fn fit_options(options: &FitOptions, crowd: &Crowd, read: &ReadOptions) -> Resul
         pseudocount: options.model.pseudocount,
         known_labels,
         earlier: known_workers.map(|path| earlier_counts(path, crowd, read)).transpose()?,
+        pooled: None,
         seed: options.common.seed,
     })
 }
