@@ -5,3 +5,4 @@
 pub mod crowd;
 pub mod dawid_skene;
 pub mod random;
+pub mod shared;
