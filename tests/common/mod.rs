@@ -4,5 +4,7 @@
 
 pub mod crowd;
 pub mod dawid_skene;
+pub mod guarded;
+pub mod one_coin;
 pub mod random;
 pub mod shared;
