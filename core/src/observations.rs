@@ -56,7 +56,7 @@ pub enum AnswersError {
         /// The length it must have.
         expected: usize,
     },
-    /// An offset is smaller than the one before it, or larger than the number of answers.
+    /// An offset is smaller than the one before it or larger than the number of answers, or the first is not 0.
     Offset {
         /// The task it belongs to.
         task: usize,
@@ -86,7 +86,10 @@ impl fmt::Display for AnswersError {
                 write!(f, "{what} holds {found} values, expected {expected}")
             }
             Self::Offset { task } => {
-                write!(f, "offset of task {task} falls or exceeds the number of answers")
+                write!(
+                    f,
+                    "offset of task {task} is out of order, expected offsets that rise from 0 to the number of answers"
+                )
             }
             Self::OutOfRange { what, answer, found, count } => {
                 write!(f, "{what} of answer {answer} is {found}, expected a value below {count}")
@@ -108,10 +111,14 @@ impl<'a> Answers<'a> {
         cells: &'a [u32],
     ) -> Result<Self, AnswersError> {
         let count = cell_count(workers, labels)?;
-        let ends = (task_offsets.first(), task_offsets.last());
-        if ends.0 != Some(&0) || ends.1.map(|&end| end as usize) != Some(cells.len()) {
-            let found = ends.1.map_or(0, |&end| end as usize);
-            return Err(AnswersError::Length { what: "cells", found: cells.len(), expected: found });
+        let (Some(&start), Some(&end)) = (task_offsets.first(), task_offsets.last()) else {
+            return Err(AnswersError::Length { what: "task offsets", found: 0, expected: 1 });
+        };
+        if start != 0 {
+            return Err(AnswersError::Offset { task: 0 });
+        }
+        if end as usize != cells.len() {
+            return Err(AnswersError::Length { what: "cells", found: cells.len(), expected: end as usize });
         }
         if let Some(task) = task_offsets.windows(2).position(|pair| pair.first() > pair.last()) {
             return Err(AnswersError::Offset { task });
@@ -356,8 +363,20 @@ mod tests {
                 cells: &[],
                 expected: AnswersError::TooManyCells { workers: 1 << 16, labels: 1 << 16 },
             },
-            Case { workers: 3, labels: 2, offsets: &[], cells: &[], expected: length(0, 0) },
-            Case { workers: 3, labels: 2, offsets: &[1, 2], cells: &[0, 0], expected: length(2, 2) },
+            Case {
+                workers: 3,
+                labels: 2,
+                offsets: &[],
+                cells: &[],
+                expected: AnswersError::Length { what: "task offsets", found: 0, expected: 1 },
+            },
+            Case {
+                workers: 3,
+                labels: 2,
+                offsets: &[1, 2],
+                cells: &[0, 0],
+                expected: AnswersError::Offset { task: 0 },
+            },
             Case { workers: 3, labels: 2, offsets: &[0, 1], cells: &[0, 0], expected: length(2, 1) },
             Case {
                 workers: 3,
