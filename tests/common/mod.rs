@@ -6,5 +6,6 @@ pub mod crowd;
 pub mod dawid_skene;
 pub mod guarded;
 pub mod one_coin;
+pub mod panel;
 pub mod random;
 pub mod shared;
