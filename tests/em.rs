@@ -120,7 +120,9 @@ fn numbers(len: usize) -> Vec<f64> {
 #[track_caller]
 fn assert_close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
     assert_eq!(found.len(), expected.len(), "{what}");
-    let wrong = found.iter().zip(expected).position(|(a, b)| a != b && !((a - b).abs() <= tolerance));
+    // Equal, also where both are infinite; NaN is neither.
+    let is_close = |(a, b): (&f64, &f64)| a == b || (a - b).abs() <= tolerance;
+    let wrong = found.iter().zip(expected).position(|pair| !is_close(pair));
     if let Some(nth) = wrong {
         panic!("{what}: value {nth} is {}, expected {}", found[nth], expected[nth]);
     }

@@ -122,7 +122,8 @@ fn starts() {
                 let result = spectral::start(answers, &mut SplitMix(1), shares, table, &mut scratch);
                 // Too small a crowd: outputs are unspecified.
                 if result.is_err() {
-                    (shares.fill(0.0), table.fill(0.0));
+                    shares.fill(0.0);
+                    table.fill(0.0);
                 }
             });
         });
