@@ -62,14 +62,14 @@ pub struct NewAnswers {
 
 /// Reads answers, and gold labels if there are any.
 ///
-/// Classes are the labels found in answers and gold together.
+/// Classes are the labels found in answers and gold together. A gold file without a row below its header is no gold.
 pub fn read_crowd(
     answers: &Path,
     gold: Option<&Path>,
     options: &ReadOptions,
     progress: Progress<'_>,
 ) -> Result<Crowd> {
-    let gold = gold.map(|path| TaskLabels::read(path, options)).transpose()?;
+    let gold = gold.map(|path| TaskLabels::read(path, options)).transpose()?.filter(|gold| !gold.is_empty());
     let tasks = match options.tasks {
         TaskFilter::All => None,
         TaskFilter::Gold => Some(&gold.as_ref().ok_or(Error::GoldNeeded)?.tasks),

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{ReadOptions, check_has_rows, intern_field};
+use super::{ReadOptions, intern_field};
 use crate::crowd::answers::{Crowd, NO_LABEL};
 use crate::crowd::ids::Interner;
 use crate::error::{Error, Result, TableProblem};
@@ -50,8 +50,12 @@ impl TaskLabels {
                 }
             }
         }
-        check_has_rows(&table, rows.len() as u64)?;
         Ok(Self { path: path.to_owned(), tasks, labels, rows })
+    }
+
+    /// Whether the file has a header and nothing below it.
+    pub fn is_empty(&self) -> bool {
+        self.rows.is_empty()
     }
 
     /// `(task, label)` in the numbers of a draft, whose labels are added to.
