@@ -394,6 +394,7 @@ fn the_automatic_choice_never_costs_much_and_gains_on_bird_and_web() {
         let selection = select(answers, &options, Select::Auto, &set.information(), &mut |_, _| ());
         let selection = selection.unwrap().unwrap();
         let speaking = selection.answers(answers).unwrap();
+        let options = selection.fit_options(answers, &options);
         let error = set.error(speaking, &set.fit_selected(&selection, &options).posteriors);
         println!(
             "{}: {} of {} workers, {error:.2} %, everybody {everybody:.2} %",

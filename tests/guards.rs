@@ -16,7 +16,7 @@ use mixlet_core::small::eigen;
 
 const PLAIN: Prior<'static> = Prior {
     uniform_shares: false,
-    frozen_conditionals: false,
+    frozen_conditionals: None,
     class_pseudocount: 0.0,
     pseudocount: 0.0,
     shared: None,
