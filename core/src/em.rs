@@ -315,3 +315,170 @@ pub(crate) fn check_number(what: &'static str, value: f64) -> Result<(), EmError
         Err(EmError::NotANonNegativeNumber { what, value })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::dawid_skene::{DawidSkene, Prior};
+    use super::*;
+    use crate::observations::Answers;
+
+    /// Two tasks, two workers, two labels.
+    const OFFSETS: [u32; 3] = [0, 2, 3];
+    const CELLS: [u32; 3] = [0, 2, 1];
+    const PARAMETERS: usize = 10;
+
+    fn answers() -> Answers<'static> {
+        Answers::new(2, 2, &OFFSETS, &CELLS).unwrap()
+    }
+
+    const fn length(what: &'static str, found: usize, expected: usize) -> EmError {
+        EmError::Length { what, found, expected }
+    }
+
+    #[test]
+    fn every_invalid_fact_is_its_own_error() {
+        struct Case<'a> {
+            known: Option<&'a [u32]>,
+            weights: Option<&'a [f64]>,
+            expected: Result<(), EmError>,
+        }
+        let weight = |value| Err(EmError::NotANonNegativeNumber { what: "weight", value });
+        let class = |row, class| Err(EmError::KnownClass { row, class, classes: 2 });
+        let cases = [
+            Case { known: None, weights: None, expected: Ok(()) },
+            Case { known: Some(&[UNKNOWN, 1]), weights: Some(&[0.0, 2.5]), expected: Ok(()) },
+            Case { known: Some(&[1]), weights: None, expected: Err(length("known classes", 1, 2)) },
+            Case { known: Some(&[0, 2]), weights: None, expected: class(1, 2) },
+            Case { known: Some(&[UNKNOWN - 1, 0]), weights: None, expected: class(0, UNKNOWN - 1) },
+            Case { known: None, weights: Some(&[1.0; 3]), expected: Err(length("weights", 3, 2)) },
+            Case { known: None, weights: Some(&[1.0, -1.0]), expected: weight(-1.0) },
+            Case { known: None, weights: Some(&[f64::INFINITY, 0.0]), expected: weight(f64::INFINITY) },
+        ];
+        for Case { known, weights, expected } in cases {
+            let facts = RowFacts { known_classes: known, weights };
+            assert_eq!(facts.check(2, 2), expected, "{facts:?}");
+            let made =
+                DawidSkene::new(answers(), 2, facts, Prior::default(), &mut [0.0; PARAMETERS]).map(drop);
+            assert_eq!(made, expected, "{facts:?}");
+        }
+        let facts = RowFacts { known_classes: None, weights: Some(&[f64::NAN, 0.0]) };
+        let Err(EmError::NotANonNegativeNumber { what: "weight", value }) = facts.check(2, 2) else {
+            panic!("a weight that is no number");
+        };
+        assert!(value.is_nan());
+    }
+
+    #[test]
+    fn every_invalid_prior_is_its_own_error() {
+        struct Case<'a> {
+            prior: Prior<'a>,
+            expected: EmError,
+        }
+        let number = |what, value| EmError::NotANonNegativeNumber { what, value };
+        let none = Prior::default();
+        let cases = [
+            Case {
+                prior: Prior { class_pseudocount: -1.0, ..none },
+                expected: number("class pseudocount", -1.0),
+            },
+            Case {
+                prior: Prior { pseudocount: f64::INFINITY, ..none },
+                expected: number("pseudocount", f64::INFINITY),
+            },
+            Case {
+                prior: Prior { shared: Some(&[1.0; 3]), ..none },
+                expected: length("shared pseudocounts", 3, 4),
+            },
+            Case {
+                prior: Prior { shared: Some(&[0.0, 0.0, -2.0, 0.0]), ..none },
+                expected: number("shared pseudocounts", -2.0),
+            },
+            Case {
+                prior: Prior { earlier: Some(&[1.0; 9]), ..none },
+                expected: length("earlier counts", 9, 8),
+            },
+            Case {
+                prior: Prior { earlier: Some(&[-3.0; 8]), ..none },
+                expected: number("earlier counts", -3.0),
+            },
+        ];
+        for Case { prior, expected } in cases {
+            let mut memory = [0.0; PARAMETERS];
+            let made = DawidSkene::new(answers(), 2, RowFacts::default(), prior, &mut memory);
+            assert_eq!(made.map(drop), Err(expected), "{prior:?}");
+        }
+    }
+
+    #[test]
+    fn every_wrong_length_and_tolerance_is_its_own_error() {
+        let make = |memory: &mut [f64]| {
+            DawidSkene::new(answers(), 2, RowFacts::default(), Prior::default(), memory).map(drop)
+        };
+        assert_eq!(make(&mut [0.0; 11]), Err(length("parameters", 11, PARAMETERS)));
+
+        let mut memory = [0.0; PARAMETERS];
+        let facts = RowFacts::default();
+        let mut model = DawidSkene::new(answers(), 2, facts, Prior::default(), &mut memory).unwrap();
+        struct Case {
+            tolerance: f64,
+            statistics: usize,
+            scratch: usize,
+            expected: Result<Stop, EmError>,
+        }
+        let good =
+            Case { tolerance: 0.0, statistics: PARAMETERS, scratch: 4, expected: Ok(Stop::IterationLimit) };
+        let cases = [
+            Case { statistics: 9, expected: Err(length("statistics", 9, PARAMETERS)), ..good },
+            Case { scratch: 5, expected: Err(length("scratch", 5, 4)), ..good },
+            Case {
+                tolerance: -0.1,
+                expected: Err(EmError::NotANonNegativeNumber { what: "tolerance", value: -0.1 }),
+                ..good
+            },
+            Case { tolerance: 1e9, expected: Ok(Stop::Converged), ..good },
+            good,
+        ];
+        for Case { tolerance, statistics, scratch, expected } in cases {
+            let (mut statistics_memory, mut scratch_memory) = ([0.0; 11], [0.0; 5]);
+            let statistics = statistics_memory.get_mut(..statistics).unwrap();
+            let scratch = scratch_memory.get_mut(..scratch).unwrap();
+            let settings = FitSettings { rounds: 2, tolerance };
+            let fit = fit(&mut model, settings, statistics, scratch);
+            assert_eq!(fit.map(|fit| fit.stop), expected);
+        }
+        assert_eq!(model.expectation(0..2, &mut [0.0; 3]), Err(length("responsibilities", 3, 4)));
+        assert_eq!(model.set_probabilities(&[1.0], &[0.5; 8]), Err(length("class shares", 1, 2)));
+        assert_eq!(model.set_probabilities(&[0.5; 2], &[0.5; 7]), Err(length("conditionals", 7, 8)));
+        assert_eq!(
+            start::from_vote(&mut model, &mut [0.0; 9], &mut [0.0; 4]),
+            Err(length("statistics", 9, 10))
+        );
+        assert_eq!(start::from_vote(&mut model, &mut [0.0; 10], &mut [0.0; 3]), Err(length("scratch", 3, 4)));
+    }
+
+    #[test]
+    fn at_least_one_round_is_done_and_rounds_count_maximisations() {
+        for (rounds, done) in [(0, 1), (1, 1), (2, 2), (7, 7)] {
+            let (mut memory, mut statistics, mut scratch) = ([0.0; PARAMETERS], [0.0; PARAMETERS], [0.0; 4]);
+            let facts = RowFacts::default();
+            let mut model = DawidSkene::new(answers(), 2, facts, Prior::default(), &mut memory).unwrap();
+            start::from_vote(&mut model, &mut statistics, &mut scratch).unwrap();
+            let settings = FitSettings { rounds, tolerance: 0.0 };
+            let fit = fit(&mut model, settings, &mut statistics, &mut scratch).unwrap();
+            assert_eq!((fit.last.round, fit.stop), (done, Stop::IterationLimit), "{rounds}");
+        }
+    }
+
+    #[test]
+    fn the_likeliest_class_of_anything_is_an_index() {
+        for (posterior, expected) in [
+            (&[][..], 0),
+            (&[0.3], 0),
+            (&[0.5, 0.5], 0),
+            (&[f64::NAN, 0.1, 0.2], 2),
+            (&[f64::NEG_INFINITY; 2], 0),
+        ] {
+            assert_eq!(most_likely_class(posterior), expected, "{posterior:?}");
+        }
+    }
+}

@@ -56,7 +56,7 @@ pub enum AnswersError {
         /// The length it must have.
         expected: usize,
     },
-    /// An offset is smaller than the one before it, or larger than the number of answers.
+    /// An offset is smaller than the one before it or larger than the number of answers, or the first is not 0.
     Offset {
         /// The task it belongs to.
         task: usize,
@@ -86,7 +86,10 @@ impl fmt::Display for AnswersError {
                 write!(f, "{what} holds {found} values, expected {expected}")
             }
             Self::Offset { task } => {
-                write!(f, "offset of task {task} falls or exceeds the number of answers")
+                write!(
+                    f,
+                    "offset of task {task} is out of order, expected offsets that rise from 0 to the number of answers"
+                )
             }
             Self::OutOfRange { what, answer, found, count } => {
                 write!(f, "{what} of answer {answer} is {found}, expected a value below {count}")
@@ -108,10 +111,14 @@ impl<'a> Answers<'a> {
         cells: &'a [u32],
     ) -> Result<Self, AnswersError> {
         let count = cell_count(workers, labels)?;
-        let ends = (task_offsets.first(), task_offsets.last());
-        if ends.0 != Some(&0) || ends.1.map(|&end| end as usize) != Some(cells.len()) {
-            let found = ends.1.map_or(0, |&end| end as usize);
-            return Err(AnswersError::Length { what: "cells", found: cells.len(), expected: found });
+        let (Some(&start), Some(&end)) = (task_offsets.first(), task_offsets.last()) else {
+            return Err(AnswersError::Length { what: "task offsets", found: 0, expected: 1 });
+        };
+        if start != 0 {
+            return Err(AnswersError::Offset { task: 0 });
+        }
+        if end as usize != cells.len() {
+            return Err(AnswersError::Length { what: "cells", found: cells.len(), expected: end as usize });
         }
         if let Some(task) = task_offsets.windows(2).position(|pair| pair.first() > pair.last()) {
             return Err(AnswersError::Offset { task });
@@ -329,5 +336,138 @@ fn shift_back(offsets: &mut [u32]) {
         if let Some(first) = offsets.first_mut() {
             *first = 0;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_inconsistency_of_a_view_is_its_own_error() {
+        struct Case<'a> {
+            workers: u32,
+            labels: u32,
+            offsets: &'a [u32],
+            cells: &'a [u32],
+            expected: AnswersError,
+        }
+        let length = |found, expected| AnswersError::Length { what: "cells", found, expected };
+        let cell = |answer, found| AnswersError::OutOfRange { what: "cell", answer, found, count: 6 };
+        let cases = [
+            Case { workers: 3, labels: 0, offsets: &[0], cells: &[], expected: AnswersError::NoLabels },
+            Case {
+                workers: 1 << 16,
+                labels: 1 << 16,
+                offsets: &[0],
+                cells: &[],
+                expected: AnswersError::TooManyCells { workers: 1 << 16, labels: 1 << 16 },
+            },
+            Case {
+                workers: 3,
+                labels: 2,
+                offsets: &[],
+                cells: &[],
+                expected: AnswersError::Length { what: "task offsets", found: 0, expected: 1 },
+            },
+            Case {
+                workers: 3,
+                labels: 2,
+                offsets: &[1, 2],
+                cells: &[0, 0],
+                expected: AnswersError::Offset { task: 0 },
+            },
+            Case { workers: 3, labels: 2, offsets: &[0, 1], cells: &[0, 0], expected: length(2, 1) },
+            Case {
+                workers: 3,
+                labels: 2,
+                offsets: &[0, 2, 1, 2],
+                cells: &[0, 0],
+                expected: AnswersError::Offset { task: 1 },
+            },
+            Case {
+                workers: 3,
+                labels: 2,
+                offsets: &[0, 3, 2],
+                cells: &[0, 0],
+                expected: AnswersError::Offset { task: 1 },
+            },
+            Case { workers: 3, labels: 2, offsets: &[0, 2], cells: &[5, 6], expected: cell(1, 6) },
+            Case { workers: 3, labels: 2, offsets: &[0, 1], cells: &[u32::MAX], expected: cell(0, u32::MAX) },
+        ];
+        for Case { workers, labels, offsets, cells, expected } in cases {
+            let error = Answers::new(workers, labels, offsets, cells).unwrap_err();
+            assert_eq!(error, expected, "{workers} {labels} {offsets:?} {cells:?}");
+        }
+    }
+
+    #[test]
+    fn every_inconsistency_of_a_list_is_its_own_error() {
+        struct Case<'a> {
+            labels: u32,
+            tasks: &'a [u32],
+            by: &'a [u32],
+            given: &'a [u32],
+            /// Lengths of the outputs.
+            offsets: usize,
+            cells: usize,
+            expected: AnswersError,
+        }
+        let good = Case {
+            labels: 2,
+            tasks: &[1, 0],
+            by: &[2, 0],
+            given: &[1, 1],
+            offsets: 3,
+            cells: 2,
+            expected: AnswersError::NoLabels,
+        };
+        let length = |what, found, expected| AnswersError::Length { what, found, expected };
+        let range = |what, found, count| AnswersError::OutOfRange { what, answer: 1, found, count };
+        let cases = [
+            Case { labels: 0, ..good },
+            Case {
+                labels: u32::MAX,
+                expected: AnswersError::TooManyCells { workers: 3, labels: u32::MAX },
+                ..good
+            },
+            Case { by: &[2], expected: length("workers", 1, 2), ..good },
+            Case { given: &[1; 3], expected: length("labels", 3, 2), ..good },
+            Case { cells: 1, expected: length("cells", 1, 2), ..good },
+            Case { offsets: 0, expected: length("task offsets", 0, 1), ..good },
+            Case { tasks: &[1, 2], expected: range("task", 2, 2), ..good },
+            Case { by: &[2, 3], expected: range("worker", 3, 3), ..good },
+            Case { given: &[1, 2], expected: range("label", 2, 2), ..good },
+        ];
+        for Case { labels, tasks, by, given, offsets, cells, expected } in cases {
+            let (mut offset_memory, mut cell_memory) = ([0; 3], [0; 2]);
+            let offsets = offset_memory.get_mut(..offsets).unwrap();
+            let cells = cell_memory.get_mut(..cells).unwrap();
+            assert_eq!(group_by_task((3, labels), tasks, by, given, offsets, cells), Err(expected));
+        }
+    }
+
+    #[test]
+    fn an_index_of_the_wrong_length_is_an_error() {
+        let answers = Answers::new(3, 2, &[0, 2, 3], &[1, 5, 0]).unwrap();
+        let error = WorkerTasks::fill(answers, &mut [0; 3], &mut [0; 3]).unwrap_err();
+        assert_eq!(error, AnswersError::Length { what: "worker offsets", found: 3, expected: 4 });
+        let error = WorkerTasks::fill(answers, &mut [0; 4], &mut [0; 2]).unwrap_err();
+        assert_eq!(error, AnswersError::Length { what: "worker tasks", found: 2, expected: 3 });
+    }
+
+    #[test]
+    fn nothing_is_what_absent_tasks_and_workers_hold() {
+        let answers = Answers::new(3, 2, &[0, 2, 2, 3], &[1, 1, 4]).unwrap();
+        assert_eq!([0, 1, 2, 3, usize::MAX - 1].map(|task| answers.task(task).len()), [2, 0, 1, 0, 0]);
+        assert_eq!(answers.rows(1..3).map(<[u32]>::len).sum::<usize>(), 1);
+        assert_eq!(answers.rows(2..9).count(), 0);
+        let (mut offsets, mut tasks) = ([0; 4], [0; 3]);
+        let by_worker = WorkerTasks::fill(answers, &mut offsets, &mut tasks).unwrap();
+        // Worker 0 answered task 0 twice.
+        assert_eq!([0, 1, 2, 3].map(|worker| by_worker.worker(worker)), [&[0, 0][..], &[], &[2], &[]]);
+
+        let empty = Answers::new(0, 1, &[0], &[]).unwrap();
+        assert_eq!((empty.tasks(), empty.workers(), empty.cell_count()), (0, 0, 0));
     }
 }

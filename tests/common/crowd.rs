@@ -1,6 +1,7 @@
 //! Crowds to test on: the shared data sets, and generated ones.
 
 use super::random::SplitMix;
+use super::shared;
 use mixlet_core::observations::{Answers, group_by_task};
 use std::collections::HashSet;
 use std::path::Path;
@@ -51,13 +52,7 @@ impl Crowd {
     /// A data set of `../shared`, first answer of repeated pairs. None, with a message, where it is absent;
     /// a failure instead if `MIXLET_REQUIRE` names `shared`.
     pub fn shared(name: &str) -> Option<Self> {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/crowd").join(name);
-        if !folder.is_dir() {
-            let required = std::env::var("MIXLET_REQUIRE").unwrap_or_default();
-            assert!(!required.split(',').any(|need| need == "shared"), "{} is absent", folder.display());
-            println!("skipped: {} is absent", folder.display());
-            return None;
-        }
+        let folder = shared::folder(name)?;
         let mut seen = HashSet::new();
         let mut rows: Vec<[u32; 3]> = read_numbers(&folder.join("answers.csv"));
         rows.retain(|&[task, worker, _]| seen.insert((task, worker)));

@@ -51,7 +51,7 @@ pub fn expectation(
 
 /// Class shares `[K]` and conditionals `[cells · K]`.
 pub fn maximize(answers: Answers<'_>, responsibilities: &Responsibilities) -> (Vec<f64>, Vec<f64>) {
-    let classes = answers.labels();
+    let classes = responsibilities.first().map_or(answers.labels(), Vec::len);
     let mut class_shares = vec![0.0; classes];
     let mut conditionals = vec![PSEUDOCOUNT; answers.cell_count() * classes];
     for (task, row) in responsibilities.iter().enumerate() {
@@ -62,7 +62,7 @@ pub fn maximize(answers: Answers<'_>, responsibilities: &Responsibilities) -> (V
             }
         }
     }
-    for table in conditionals.chunks_exact_mut(classes * classes) {
+    for table in conditionals.chunks_exact_mut(answers.labels() * classes) {
         for class in 0..classes {
             let total: f64 = table.iter().skip(class).step_by(classes).sum();
             table.iter_mut().skip(class).step_by(classes).for_each(|value| *value /= total);

@@ -5,4 +5,8 @@
 pub mod command;
 pub mod crowd;
 pub mod dawid_skene;
+pub mod guarded;
+pub mod one_coin;
+pub mod panel;
 pub mod random;
+pub mod shared;

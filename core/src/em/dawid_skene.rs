@@ -371,3 +371,133 @@ fn add_any_rows(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Class masses, then `[worker, label, class]`; worker 1 answered nothing.
+    const STATISTICS: [f64; 10] = [3.0, 1.0, 2.0, 1.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0];
+    const OFFSETS: [u32; 5] = [0, 1, 2, 3, 4];
+    const CELLS: [u32; 4] = [0, 0, 0, 1];
+
+    fn answers() -> Answers<'static> {
+        Answers::new(2, 2, &OFFSETS, &CELLS).unwrap()
+    }
+
+    #[test]
+    fn estimates_are_counts_and_pseudocounts_normalised() {
+        struct Case<'a> {
+            name: &'a str,
+            prior: Prior<'a>,
+            shares: [f64; 2],
+            /// `[worker, label, class]`.
+            conditionals: [f64; 8],
+        }
+        let (third, none) = (1.0 / 3.0, Prior::default());
+        // Worker 0 said 0 twice and 1 once to class 0, and 0 once to class 1.
+        let plain = [2.0 * third, 1.0, third, 0.0, 0.5, 0.5, 0.5, 0.5];
+        let cases = [
+            Case { name: "none", prior: none, shares: [0.75, 0.25], conditionals: plain },
+            Case {
+                name: "uniform shares",
+                prior: Prior { uniform_shares: true, ..none },
+                shares: [0.5, 0.5],
+                conditionals: plain,
+            },
+            Case {
+                name: "class pseudocount",
+                prior: Prior { class_pseudocount: 2.0, ..none },
+                shares: [5.0 / 8.0, 3.0 / 8.0],
+                conditionals: plain,
+            },
+            Case {
+                name: "pseudocount",
+                prior: Prior { pseudocount: 1.0, ..none },
+                shares: [0.75, 0.25],
+                conditionals: [0.6, 2.0 * third, 0.4, third, 0.5, 0.5, 0.5, 0.5],
+            },
+            Case {
+                name: "shared: the same for every worker",
+                prior: Prior { shared: Some(&[3.0, 1.0, 2.0, 4.0]), ..none },
+                shares: [0.75, 0.25],
+                conditionals: [5.0 / 8.0, 2.0 / 6.0, 3.0 / 8.0, 4.0 / 6.0, 0.6, 0.2, 0.4, 0.8],
+            },
+            Case {
+                name: "earlier: each worker's own",
+                prior: Prior { earlier: Some(&[1.0, 0.0, 0.0, 1.0, 1.0, 3.0, 3.0, 0.0]), ..none },
+                shares: [0.75, 0.25],
+                conditionals: [0.75, 0.5, 0.25, 0.5, 0.25, 1.0, 0.75, 0.0],
+            },
+            Case {
+                name: "all together",
+                prior: Prior {
+                    class_pseudocount: 1.0,
+                    pseudocount: 1.0,
+                    shared: Some(&[0.0, 0.0, 1.0, 1.0]),
+                    earlier: Some(&[1.0, 1.0, 0.0, 0.0, 0.0, 2.0, 0.0, 0.0]),
+                    ..none
+                },
+                shares: [4.0 / 6.0, 2.0 / 6.0],
+                conditionals: [4.0 / 7.0, 3.0 / 5.0, 3.0 / 7.0, 2.0 / 5.0, third, 0.6, 2.0 * third, 0.4],
+            },
+        ];
+        for Case { name, prior, shares, conditionals } in cases {
+            let mut memory = [f64::NAN; 10];
+            let mut model = DawidSkene::new(answers(), 2, RowFacts::default(), prior, &mut memory).unwrap();
+            let (mut found_shares, mut found) = ([f64::NAN; 2], [f64::NAN; 8]);
+            model.probabilities(&STATISTICS, &mut found_shares, &mut found);
+            model.maximize(&STATISTICS);
+            for (nth, (found, expected)) in
+                found_shares.iter().chain(&found).zip(shares.iter().chain(&conditionals)).enumerate()
+            {
+                assert!((found - expected).abs() < 1e-9, "{name}, {nth}: {found}, expected {expected}");
+                let log = model.log_shares().iter().chain(model.log_table()).nth(nth).unwrap();
+                assert!((log - libm::log(*found)).abs() < 1e-12, "{name}, {nth}: {log}");
+            }
+            // ln of the density: pseudocounts times logarithms.
+            let mut log_prior = prior.class_pseudocount * model.log_shares().iter().sum::<f64>();
+            for (nth, log) in model.log_table().iter().enumerate() {
+                let of = |table: Option<&[f64]>, nth: usize| table.map_or(0.0, |table| table[nth]);
+                let pseudocount =
+                    FLOOR + prior.pseudocount + of(prior.shared, nth % 4) + of(prior.earlier, nth);
+                log_prior += pseudocount * log;
+            }
+            assert!(
+                (model.log_prior() - log_prior).abs() < 1e-12,
+                "{name}: {} {log_prior}",
+                model.log_prior()
+            );
+        }
+    }
+
+    #[test]
+    fn frozen_conditionals_stay() {
+        let conditionals = [0.9, 0.2, 0.1, 0.8, 0.7, 0.4, 0.3, 0.6];
+        let prior = Prior { frozen_conditionals: Some(&conditionals), ..Prior::default() };
+        let mut memory = [f64::NAN; 10];
+        let mut model = DawidSkene::new(answers(), 2, RowFacts::default(), prior, &mut memory).unwrap();
+        model.maximize(&STATISTICS);
+        for (log, expected) in model.log_table().iter().zip(conditionals) {
+            assert!((log - libm::log(expected)).abs() < 1e-15);
+        }
+        assert!((model.log_shares()[0] - libm::log(0.75)).abs() < 1e-15);
+        assert_eq!(model.log_prior(), 0.0);
+    }
+
+    #[test]
+    fn a_class_without_mass_keeps_no_share_and_no_opinion() {
+        let mut memory = [f64::NAN; 10];
+        let mut model =
+            DawidSkene::new(answers(), 2, RowFacts::default(), Prior::default(), &mut memory).unwrap();
+        model.maximize(&[4.0, 0.0, 3.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0]);
+        assert_eq!(model.log_shares(), [0.0, f64::NEG_INFINITY]);
+        assert!((model.log_table()[1] - libm::log(0.5)).abs() < 1e-15);
+        let mut posteriors = [f64::NAN; 8];
+        model.expectation(0..4, &mut posteriors).unwrap();
+        assert_eq!(posteriors, [1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0]);
+        // Nothing at all: shares are equal.
+        model.maximize(&[0.0; 10]);
+        assert_eq!(model.log_shares(), [libm::log(0.5); 2]);
+    }
+}

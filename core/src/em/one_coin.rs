@@ -61,7 +61,7 @@ impl<'a> OneCoin<'a> {
         let mut model = Self { answers, settings, facts, parameters };
         let (shares, accuracies, _) = model.parts();
         shares.fill(-libm::log(labels));
-        accuracies.fill(0.5 * (1.0 + 1.0 / labels));
+        accuracies.fill((0.5 * (1.0 + 1.0 / labels)).min(1.0 - ACCURACY_MARGIN));
         model.tabulate();
         Ok(model)
     }
@@ -158,9 +158,12 @@ impl LatentClassModel for OneCoin<'_> {
         };
         let (shares, accuracies, _) = self.parts();
         if !settings.uniform_shares {
+            let classes = masses.len() as f64;
             let total = masses.iter().map(|mass| mass + settings.class_pseudocount).sum::<f64>();
             for (share, mass) in shares.iter_mut().zip(masses) {
-                *share = libm::log((mass + settings.class_pseudocount) / total);
+                let mass = mass + settings.class_pseudocount;
+                // Without tasks, or with none that counts, shares are equal.
+                *share = libm::log(if total > 0.0 { mass / total } else { 1.0 / classes });
             }
         }
         let earlier = settings.right_pseudocount + settings.wrong_pseudocount;
@@ -184,5 +187,158 @@ impl LatentClassModel for OneCoin<'_> {
                 + settings.wrong_pseudocount * libm::log(1.0 - accuracy);
         }
         total
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::em::{FitSettings, UNKNOWN, fit};
+
+    /// Three tasks, three workers, two labels; worker 2 answered nothing.
+    const OFFSETS: [u32; 4] = [0, 2, 4, 5];
+    const CELLS: [u32; 5] = [0, 2, 1, 3, 0];
+
+    fn answers() -> Answers<'static> {
+        Answers::new(3, 2, &OFFSETS, &CELLS).unwrap()
+    }
+
+    #[test]
+    fn every_invalid_setting_is_its_own_error() {
+        struct Case {
+            settings: OneCoinSettings,
+            facts: RowFacts<'static>,
+            parameters: usize,
+            expected: EmError,
+        }
+        const GOOD: OneCoinSettings = OneCoinSettings {
+            uniform_shares: false,
+            class_pseudocount: 0.0,
+            right_pseudocount: 0.0,
+            wrong_pseudocount: 0.0,
+        };
+        let known = |known_classes| RowFacts { known_classes: Some(known_classes), weights: None };
+        let number = |what, value| EmError::NotANonNegativeNumber { what, value };
+        let cases = [
+            Case {
+                settings: GOOD,
+                facts: RowFacts::default(),
+                parameters: 10,
+                expected: EmError::Length { what: "parameters", found: 10, expected: 11 },
+            },
+            Case {
+                settings: GOOD,
+                facts: known(&[UNKNOWN, 2, 0]),
+                parameters: 11,
+                expected: EmError::KnownClass { row: 1, class: 2, classes: 2 },
+            },
+            Case {
+                settings: OneCoinSettings { class_pseudocount: -1.0, ..GOOD },
+                facts: RowFacts::default(),
+                parameters: 11,
+                expected: number("class pseudocount", -1.0),
+            },
+            Case {
+                settings: OneCoinSettings { right_pseudocount: f64::INFINITY, ..GOOD },
+                facts: RowFacts::default(),
+                parameters: 11,
+                expected: number("right pseudocount", f64::INFINITY),
+            },
+            Case {
+                settings: OneCoinSettings { wrong_pseudocount: -0.5, ..GOOD },
+                facts: RowFacts::default(),
+                parameters: 11,
+                expected: number("wrong pseudocount", -0.5),
+            },
+        ];
+        for Case { settings, facts, parameters, expected } in cases {
+            let mut memory = [0.0; 11];
+            let memory = memory.get_mut(..parameters).unwrap();
+            let error = OneCoin::new(answers(), settings, facts, memory).unwrap_err();
+            assert_eq!(error, expected);
+        }
+    }
+
+    #[test]
+    fn an_accuracy_is_the_expected_share_of_right_answers() {
+        struct Case {
+            name: &'static str,
+            settings: OneCoinSettings,
+            /// Class masses, then right and all answers of each worker.
+            statistics: [f64; 8],
+            shares: [f64; 2],
+            accuracies: [f64; 3],
+        }
+        let plain = OneCoinSettings::default();
+        let statistics = [2.0, 1.0, 2.0, 3.0, 1.0, 2.0, 0.0, 0.0];
+        let (third, margin) = (1.0 / 3.0, ACCURACY_MARGIN);
+        let cases = [
+            Case {
+                name: "plain; a worker without answers keeps the accuracy of the start",
+                settings: plain,
+                statistics,
+                shares: [2.0 * third, third],
+                accuracies: [2.0 * third, 0.5, 0.75],
+            },
+            Case {
+                name: "uniform",
+                settings: OneCoinSettings { uniform_shares: true, ..plain },
+                statistics,
+                shares: [0.5, 0.5],
+                accuracies: [2.0 * third, 0.5, 0.75],
+            },
+            Case {
+                name: "pseudocounts",
+                settings: OneCoinSettings {
+                    class_pseudocount: 1.0,
+                    right_pseudocount: 3.0,
+                    wrong_pseudocount: 1.0,
+                    ..plain
+                },
+                statistics,
+                shares: [0.6, 0.4],
+                accuracies: [5.0 / 7.0, 4.0 / 6.0, 0.75],
+            },
+            Case {
+                name: "always right, never right",
+                settings: plain,
+                statistics: [1.0, 1.0, 3.0, 3.0, 0.0, 3.0, 0.0, 0.0],
+                shares: [0.5, 0.5],
+                accuracies: [1.0 - margin, margin, 0.75],
+            },
+            Case {
+                name: "nothing counts",
+                settings: plain,
+                statistics: [0.0; 8],
+                shares: [0.5, 0.5],
+                accuracies: [0.75, 0.75, 0.75],
+            },
+        ];
+        for Case { name, settings, statistics, shares, accuracies } in cases {
+            let mut memory = [f64::NAN; 11];
+            let mut model = OneCoin::new(answers(), settings, RowFacts::default(), &mut memory).unwrap();
+            model.maximize(&statistics);
+            let found = model
+                .log_shares()
+                .iter()
+                .map(|log| libm::exp(*log))
+                .chain(model.accuracies().iter().copied());
+            for (found, expected) in found.zip(shares.into_iter().chain(accuracies)) {
+                assert!((found - expected).abs() < 1e-12, "{name}: {found}, expected {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_label_leaves_no_doubt() {
+        let answers = Answers::new(2, 1, &[0, 2, 2], &[0, 1]).unwrap();
+        let mut parameters = [f64::NAN; 7];
+        let settings = OneCoinSettings::default();
+        let mut model = OneCoin::new(answers, settings, RowFacts::default(), &mut parameters).unwrap();
+        let (mut statistics, mut scratch) = ([f64::NAN; 5], [f64::NAN; 2]);
+        fit(&mut model, FitSettings { rounds: 3, tolerance: 0.0 }, &mut statistics, &mut scratch).unwrap();
+        let mut posteriors = [f64::NAN; 2];
+        model.expectation(0..2, &mut posteriors).unwrap();
+        assert_eq!(posteriors, [1.0, 1.0]);
     }
 }

@@ -188,4 +188,42 @@ mod tests {
             assert!((low..=high).contains(&strength), "{name}: {strength}");
         }
     }
+
+    #[test]
+    fn cavity_counts_leave_the_workers_own_answers_out() {
+        use crate::em::dawid_skene::Prior;
+        use crate::em::{LatentClassModel, RowFacts};
+        use crate::observations::Answers;
+        // Task 0: workers 0 and 1 say 0 and 1. Task 1: worker 0 alone, so it tells nothing. Task 2: worker 1 says 0
+        // twice, worker 0 says 1. Worker 0 is right with 0.8, worker 1 with 0.6; shares are 0.5.
+        let (offsets, cells) = ([0, 2, 3, 6], [0, 3, 0, 2, 2, 1]);
+        let answers = Answers::new(2, 2, &offsets, &cells).unwrap();
+        let mut memory = [0.0; 10];
+        let mut model =
+            DawidSkene::new(answers, 2, RowFacts::default(), Prior::default(), &mut memory).unwrap();
+        let table = [0.8, 0.2, 0.2, 0.8, 0.6, 0.4, 0.4, 0.6];
+        model.set_probabilities(&[0.5; 2], &table).unwrap();
+        let mut posteriors = [f64::NAN; 6];
+        model.expectation(0..3, &mut posteriors).unwrap();
+        let mut reciprocals = [f64::NAN; 8];
+        model.reciprocals(&mut reciprocals);
+        let (mut statistics, mut scratch) = ([0.0; 10], [f64::NAN; 2]);
+        model.accumulate_cavity(0..3, &posteriors, &reciprocals, &mut statistics, &mut scratch);
+
+        // What is known of the class without worker 0, then without worker 1.
+        let (twice, once) = (0.36 / (0.36 + 0.16), 0.6);
+        let masses = [0, 1].map(|class| posteriors.iter().skip(class).step_by(2).sum::<f64>());
+        let expected = [
+            [masses[0], masses[1]],
+            // Worker 0 says 0 to task 0 and 1 to task 2.
+            [1.0 - once, once],
+            [twice, 1.0 - twice],
+            // Worker 1 says 0 to task 2, twice, and 1 to task 0.
+            [2.0 * 0.2, 2.0 * 0.8],
+            [0.8, 0.2],
+        ];
+        for (found, expected) in statistics.iter().zip(expected.as_flattened()) {
+            assert!((found - expected).abs() < 1e-12, "{statistics:?}, expected {expected:?}");
+        }
+    }
 }

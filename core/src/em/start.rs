@@ -95,3 +95,74 @@ pub fn random_probabilities(
 pub(crate) fn uniform(random: &mut impl Rng) -> f64 {
     (random.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::em::UNKNOWN;
+
+    #[test]
+    fn votes_are_shares_and_known_classes_overrule_them() {
+        struct Case<'a> {
+            name: &'a str,
+            cells: &'a [u32],
+            known: Option<u32>,
+            expected: [f64; 3],
+        }
+        let third = 1.0 / 3.0;
+        let cases = [
+            Case { name: "nobody", cells: &[], known: None, expected: [third; 3] },
+            Case { name: "one", cells: &[4], known: None, expected: [0.0, 1.0, 0.0] },
+            Case { name: "tie", cells: &[0, 5], known: None, expected: [0.5, 0.0, 0.5] },
+            Case {
+                name: "twice by one worker",
+                cells: &[0, 0, 5],
+                known: None,
+                expected: [2.0 * third, 0.0, third],
+            },
+            Case { name: "unknown", cells: &[4], known: Some(UNKNOWN), expected: [0.0, 1.0, 0.0] },
+            Case { name: "known", cells: &[4, 3], known: Some(1), expected: [0.0, 1.0, 0.0] },
+            Case { name: "known against the vote", cells: &[4], known: Some(2), expected: [0.0, 0.0, 1.0] },
+            Case { name: "known, nobody", cells: &[], known: Some(0), expected: [1.0, 0.0, 0.0] },
+        ];
+        for Case { name, cells, known, expected } in cases {
+            // The task stands second: ranges are honoured.
+            let offsets = [0, 0, u32::try_from(cells.len()).unwrap()];
+            let answers = Answers::new(2, 3, &offsets, cells).unwrap();
+            let known = known.map(|class| [0, class]);
+            let facts = RowFacts { known_classes: known.as_ref().map(|known| &known[..]), weights: None };
+            let mut out = [f64::NAN; 3];
+            vote_shares(answers, facts, 1..2, &mut out);
+            assert_eq!(out, expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn random_parameters_are_distributions_away_from_zero() {
+        struct Counter(u64);
+        impl rand_core::TryRng for Counter {
+            type Error = core::convert::Infallible;
+            fn try_next_u32(&mut self) -> Result<u32, Self::Error> {
+                Ok(0)
+            }
+            fn try_next_u64(&mut self) -> Result<u64, Self::Error> {
+                self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                Ok(self.0)
+            }
+            fn try_fill_bytes(&mut self, _: &mut [u8]) -> Result<(), Self::Error> {
+                Ok(())
+            }
+        }
+        let (mut shares, mut conditionals) = ([f64::NAN; 3], [f64::NAN; 5 * 2 * 3]);
+        random_probabilities(&mut Counter(0), 2, &mut shares, &mut conditionals);
+        assert_eq!(shares, [1.0 / 3.0; 3]);
+        for table in conditionals.chunks_exact(6) {
+            for class in 0..3 {
+                let column = || table.iter().skip(class).step_by(3);
+                assert!((column().sum::<f64>() - 1.0).abs() < 1e-15);
+                // The extremes are 0.2 / (0.2 + 0.8) and 0.8 / (0.8 + 0.2).
+                assert!(column().all(|value| (0.2..=0.8).contains(value)), "{table:?}");
+            }
+        }
+    }
+}

@@ -125,7 +125,7 @@ pub fn worker_information(
     Ok(information)
 }
 
-/// Sorts worker numbers by falling information; ties go to the lower number.
+/// Sorts worker numbers by falling information; ties go to the lower number, NaN comes last.
 ///
 /// ```
 /// # use mixlet_core::select::order_by_information;
@@ -137,6 +137,60 @@ pub fn order_by_information(information: &[f64], order: &mut [u32]) {
     for (nth, worker) in (0..).zip(order.iter_mut()) {
         *worker = nth;
     }
-    let of = |worker: u32| information.get(worker as usize).copied().unwrap_or(f64::NEG_INFINITY);
+    let known = |worker: u32| information.get(worker as usize).copied().filter(|value| !value.is_nan());
+    let of = |worker: u32| known(worker).unwrap_or(f64::NEG_INFINITY);
     order.sort_unstable_by(|&a, &b| of(b).partial_cmp(&of(a)).unwrap_or(Ordering::Equal).then(a.cmp(&b)));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_numbers_have_an_order() {
+        const NAN: f64 = f64::NAN;
+        struct Case<'a> {
+            information: &'a [f64],
+            expected: &'a [u32],
+        }
+        let cases = [
+            Case { information: &[], expected: &[] },
+            Case { information: &[0.0, -0.0, 0.0], expected: &[0, 1, 2] },
+            Case { information: &[NAN, 0.1, NAN, f64::INFINITY], expected: &[3, 1, 0, 2] },
+            // More workers than numbers: those without come last.
+            Case { information: &[0.1, 0.2], expected: &[1, 0, 2] },
+        ];
+        for Case { information, expected } in cases {
+            let mut order = [u32::MAX; 4];
+            let order = order.get_mut(..expected.len()).unwrap();
+            order_by_information(information, order);
+            assert_eq!(order, expected, "{information:?}");
+        }
+        // Long enough for a sort that notices an order that is none.
+        let information: [f64; 100] =
+            core::array::from_fn(|nth| if nth % 3 == 0 { NAN } else { (nth * 37 % 100) as f64 });
+        order_by_information(&information, &mut [0; 100]);
+    }
+
+    /// Tables of worker 0 of a crowd of three, with labels `{0, 1}`.
+    #[test]
+    fn tables_count_every_pair_of_answers_once() {
+        // Task 0: workers 0, 1, 2 say 0, 1, 1. Task 1: worker 0 says 0 and 1, worker 2 says 0. Task 2: workers 1, 2.
+        let (offsets, cells) = ([0, 3, 6, 8], [0, 3, 5, 0, 1, 4, 2, 4]);
+        let answers = Answers::new(3, 2, &offsets, &cells).unwrap();
+        let (mut worker_offsets, mut tasks) = ([0; 4], [0; 8]);
+        let by_worker = WorkerTasks::fill(answers, &mut worker_offsets, &mut tasks).unwrap();
+        // [partner's label, own label]
+        let expected = [(1, [0.0, 0.0, 1.0, 0.0]), (2, [1.0, 1.0, 1.0, 0.0])];
+        let mut nth = 0;
+        let visit = |partner: usize, table: &[f64]| {
+            assert_eq!(
+                expected.get(nth).map(|(worker, counts)| (*worker, &counts[..])),
+                Some((partner, table))
+            );
+            nth += 1;
+        };
+        Pairs::new(answers, by_worker).for_each_partner(0, &mut [0.0; 12], visit).unwrap();
+        assert_eq!(nth, 2);
+    }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 use mixlet_core::em::dawid_skene::{DawidSkene, DawidSkeneShape, Prior};
-use mixlet_core::em::{spectral, start};
+use mixlet_core::em::{EmError, spectral, start};
 use rand_pcg::Pcg64;
 use rand_pcg::rand_core::SeedableRng;
 
@@ -26,7 +26,14 @@ impl<'a> Initial<'a> {
         let labels = task.answers.labels();
         match &task.options.start {
             Start::Vote => Ok(Self::Vote(task)),
-            Start::Given(posteriors) => Ok(Self::Given(Cow::Borrowed(posteriors), labels)),
+            Start::Given(posteriors) => {
+                let (what, found) = ("given posteriors", posteriors.len());
+                let expected = task.answers.tasks() * labels;
+                if found != expected {
+                    return Err(EmError::Length { what, found, expected }.into());
+                }
+                Ok(Self::Given(Cow::Borrowed(posteriors), labels))
+            }
             Start::Random => Ok(Self::Given(from_parameters(task, random(task))?.into(), labels)),
             Start::Spectral => Ok(Self::Given(from_parameters(task, spectral(task)?)?.into(), labels)),
         }

@@ -1,1 +1,0 @@
-//! Placeholder so that the root package has a target.
