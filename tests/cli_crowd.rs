@@ -441,11 +441,7 @@ fn known_workers_help_where_there_are_few_answers() {
     assert_eq!(errors("--pseudocount 0 --known-workers w.csv"), 0.0);
     folder.write("some.csv", &folder.read("w.csv").replace("\nz,", "\nq,"));
     let run = folder.done("fit new.csv --known-workers some.csv --json");
-    assert!(
-        run.err.starts_with("note: some.csv: 1 workers gave no answer now; they are left out\n"),
-        "{}",
-        run.err
-    );
+    assert!(run.err.starts_with("note: some.csv: 1 worker without answers now: left out\n"), "{}", run.err);
 }
 
 #[test]
@@ -459,8 +455,8 @@ fn a_fit_goes_on_from_its_own_labels() {
 
     folder.write("some.csv", "label,task\ncat,t1\ndog,nobody\n");
     let run = folder.done("fit answers.csv --start some.csv --json");
-    let notes = "note: some.csv: 1 tasks have no answers; they are left out\n\
-                 note: some.csv: 199 tasks with answers are not in it; they start from the vote\n";
+    let notes = "note: some.csv: 1 task without answers: left out\n\
+                 note: some.csv: 199 tasks with answers missing: started from the vote\n";
     assert!(run.err.starts_with(notes), "{}", run.err);
 }
 
