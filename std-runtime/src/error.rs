@@ -165,6 +165,15 @@ impl fmt::Display for Error {
             Self::Spectral(error) => {
                 write!(f, "no spectral start: {error}; start from the vote, with --start vote")
             }
+            _ => self.fmt_command(f),
+        }
+    }
+}
+
+impl Error {
+    /// What can go wrong around a command.
+    fn fmt_command(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Self::Options { problem } => write!(f, "{problem}"),
             Self::Overwrites { path, what } => {
                 write!(f, "{}: the output would replace {what}; name another path", path.display())
@@ -174,6 +183,7 @@ impl fmt::Display for Error {
                 write!(f, "cannot start {asked} threads: {reason}; ask for fewer with --threads")
             }
             Self::Picture(error) => write!(f, "{error}"),
+            _ => Ok(()),
         }
     }
 }

@@ -60,6 +60,13 @@ impl Progress {
     }
 }
 
+/// A command that fails leaves no line behind.
+impl Drop for Progress {
+    fn drop(&mut self) {
+        self.finish();
+    }
+}
+
 impl analysis::Progress for Progress {
     fn round(&mut self, round: Round, most: u32) {
         self.show("Fitting", round.round.into(), most.into(), || {

@@ -75,28 +75,23 @@ fn fit_options(options: &FitOptions, crowd: &Crowd, read: &ReadOptions) -> Resul
 
 fn given_start(path: &Path, crowd: &Crowd, known: Option<&[u32]>, read: &ReadOptions) -> Result<Start> {
     let start = read_start(path, crowd, known, read)?;
-    for (count, what) in [
-        (start.unknown_tasks, "tasks have no answers; they are left out"),
-        (start.missing_tasks, "tasks with answers are not in it; they start from the vote"),
-    ] {
-        if count > 0 {
-            log("note", &format!("{}: {count} {what}", path.display()));
-        }
-    }
+    note(path, start.unknown_tasks, "task", "without answers: left out");
+    note(path, start.missing_tasks, "task", "with answers missing: started from the vote");
     Ok(Start::Given(start.posteriors))
 }
 
 fn earlier_counts(path: &Path, crowd: &Crowd, read: &ReadOptions) -> Result<Vec<f64>> {
     let known = read_known_workers(path, crowd, read)?;
-    for (count, what) in [
-        (known.unknown_workers, "workers gave no answer now; they are left out"),
-        (known.unknown_labels, "labels do not occur now; they are left out"),
-    ] {
-        if count > 0 {
-            log("note", &format!("{}: {count} {what}", path.display()));
-        }
-    }
+    note(path, known.unknown_workers, "worker", "without answers now: left out");
+    note(path, known.unknown_labels, "label", "without answers now: left out");
     Ok(known.counts)
+}
+
+/// Says how much of a file was of no use.
+fn note(path: &Path, number: usize, noun: &str, what: &str) {
+    if number > 0 {
+        log("note", &format!("{}: {} {what}", path.display(), summary::things(number, noun)));
+    }
 }
 
 /// Writes every file that was asked for.

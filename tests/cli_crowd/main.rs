@@ -1,297 +1,21 @@
 //! `mixlet crowd` as a user meets it: what it says, what it writes, and that it never leaves half of anything.
 
+#[path = "../common/mod.rs"]
 mod common;
+mod folder;
+mod wrong_input;
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::fs;
 use std::path::Path;
 
-use common::command::{Run, mixlet};
-use common::crowd::{Crowd, Generated, Naming};
+use common::command::mixlet;
+use common::crowd::Crowd;
+use folder::{Folder, LABELS};
 use mixlet_runtime::crowd::read::{ReadOptions, read_crowd, read_known_workers};
 use serde_json::Value;
-use tempfile::TempDir;
-
-const LABELS: [&str; 3] = ["cat", "dog", "other_one"];
-
-/// A folder with `answers.csv` and `gold.csv` of a crowd whose workers range from guessing to knowing.
-struct Folder(TempDir);
-
-impl Folder {
-    fn new() -> Self {
-        let crowd = Generated {
-            tasks: 200,
-            workers: 12,
-            labels: 3,
-            answers_per_task: 5,
-            accuracy: (0.34, 0.95),
-            naming: Naming::Shared,
-            seed: 7,
-        };
-        let folder = Self(tempfile::tempdir().unwrap());
-        folder.write_crowd(&crowd.crowd(), 0..200, "answers.csv", "gold.csv");
-        folder
-    }
-
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn write_crowd(&self, crowd: &Crowd, tasks: std::ops::Range<usize>, answers: &str, gold: &str) {
-        let (mut rows, mut truth) = ("task,worker,label\n".to_owned(), "task,label\n".to_owned());
-        for task in tasks {
-            for &cell in crowd.answers().task(task) {
-                let (worker, label) = (crowd.answers().worker(cell), crowd.answers().label(cell));
-                writeln!(rows, "t{task},w{worker},{}", LABELS[label]).unwrap();
-            }
-            writeln!(truth, "t{task},{}", LABELS[crowd.gold[task].unwrap()]).unwrap();
-        }
-        self.write(answers, &rows);
-        self.write(gold, &truth);
-    }
-
-    fn write(&self, name: &str, text: &str) {
-        fs::write(self.path().join(name), text).unwrap();
-    }
-
-    fn read(&self, name: &str) -> String {
-        fs::read_to_string(self.path().join(name)).unwrap()
-    }
-
-    fn run(&self, arguments: &str) -> Run {
-        mixlet(self.path(), &format!("crowd {arguments}"))
-    }
-
-    /// A run that must succeed.
-    fn done(&self, arguments: &str) -> Run {
-        let run = self.run(arguments);
-        assert_eq!(run.code, 0, "{arguments}: {}", run.err);
-        run
-    }
-
-    fn names(&self) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(self.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
-
-    /// A CSV file's rows by their first field.
-    fn table(&self, name: &str) -> (Vec<String>, BTreeMap<String, Vec<String>>) {
-        let mut csv = csv::Reader::from_path(self.path().join(name)).unwrap();
-        let header = csv.headers().unwrap().iter().map(str::to_owned).collect();
-        let fields = |row: csv::StringRecord| row.iter().map(str::to_owned).collect::<Vec<_>>();
-        let rows = csv.records().map(|row| fields(row.unwrap())).map(|row| (row[0].clone(), row));
-        (header, rows.collect())
-    }
-}
 
 fn number(text: &str) -> f64 {
     text.parse().unwrap_or_else(|_| panic!("{text} is no number"))
-}
-
-#[test]
-fn wrong_usage_is_one_line_and_code_2() {
-    let folder = Folder::new();
-    let help = "; --help shows what is possible";
-    let cases = [
-        ("fit", "the following required arguments were not provided: <ANSWERS>", help),
-        (
-            "fit answers.csv --glod gold.csv",
-            "unexpected argument '--glod' found; tip: a similar argument exists: '--gold'",
-            help,
-        ),
-        (
-            "fit answers.csv --tolerance -1",
-            "invalid value '-1' for '--tolerance <X>': expected a number that is not negative",
-            help,
-        ),
-        (
-            "fit answers.csv --tolerance NaN",
-            "invalid value 'NaN' for '--tolerance <X>': expected a number that is not negative",
-            help,
-        ),
-        (
-            "fit answers.csv --pseudocount some",
-            "invalid value 'some' for '--pseudocount <pooled|S>': expected `pooled` or a number that is not negative",
-            help,
-        ),
-        (
-            "fit answers.csv --select 0",
-            "invalid value '0' for '--select <all|auto|N>': expected `all`, `auto` or a number of workers from 1 on",
-            help,
-        ),
-        (
-            "fit answers.csv --threads 0 --json",
-            "invalid value '0' for '--threads <N>': expected a whole number from 1 to 1024",
-            help,
-        ),
-        (
-            "fit answers.csv --columns tsk=item",
-            "invalid value 'tsk=item' for '--columns <task=NAME,worker=NAME,label=NAME>': --columns has `tsk=item`, \
-             expected task=NAME, worker=NAME and label=NAME, each at most once, separated by commas",
-            help,
-        ),
-        (
-            "rank answers.csv --estimator best",
-            "invalid value 'best' for '--estimator <ESTIMATOR>' [possible values: plain, weighted, miller-madow, g-test]",
-            help,
-        ),
-        ("fit answers.csv --tasks gold", "--tasks gold needs gold labels; name their file with --gold", ""),
-        ("rank answers.csv --tasks gold", "--tasks gold needs gold labels; name their file with --gold", ""),
-        (
-            "fit answers.csv --known-workers w.csv --method one-coin",
-            "--known-workers needs --method dawid-skene: the other methods have no confusion matrices",
-            "",
-        ),
-        (
-            "fit answers.csv --labels - --json",
-            "with --json standard output holds the JSON object; name a file for the other output",
-            "",
-        ),
-    ];
-    for (arguments, message, end) in cases {
-        let run = folder.run(arguments);
-        assert_eq!(run.err, format!("error: {message}{end}\n"), "{arguments}");
-        assert_eq!((run.code, run.out.as_str()), (2, ""), "{arguments}");
-    }
-    assert_eq!(mixlet(folder.path(), "").code, 2);
-    assert_eq!(folder.names(), ["answers.csv", "gold.csv"]);
-}
-
-#[test]
-fn wrong_files_are_named_with_line_and_remedy_and_code_1() {
-    let folder = Folder::new();
-    folder.write("renamed.csv", "item,worker,label\nt1,w1,cat\n");
-    folder.write("one.csv", "task,worker,label\nt1,w1,cat\nt1,w2,cat\n");
-    folder.write("strange-gold.csv", "task,label\nt1,cat\nt999,cat\n");
-    folder.write("strange-label.csv", "task,label\nt1,cow\n");
-    folder.write("strange-start.csv", "task,label,p_cat,p_cow\nt1,cat,1.0,0.0\n");
-    folder.write("empty-start.csv", "task,p_cat,p_dog\nt1,1.0,0.0\nt2,0,0\n");
-    folder.write("number-start.csv", "task,p_cat,p_dog\nt1,1.0,-0.5\n");
-    folder.write(
-        "workers.csv",
-        "worker,c_cat_cat,c_cat_dog,c_dog_cat,c_dog_dog,n_cat,n_dog\nw1,1,0,0,1,5,nan\n",
-    );
-    folder.write("few-workers.csv", "worker,c_cat_cat,c_cat_dog,n_cat,n_dog\nw1,1,0,5,5\n");
-    folder.write("model.json", "{\"format\":\"mixlet crowd\",\"version\":2}");
-    let cases = [
-        ("fit none.csv", "none.csv: cannot open: No such file or directory (os error 2); check the path"),
-        (
-            "fit renamed.csv",
-            "renamed.csv:1: no column `task` among `item,worker,label`; name it with --columns task=item",
-        ),
-        (
-            "rank one.csv",
-            "one.csv: every label is `cat`, expected at least two different ones; check the label column",
-        ),
-        (
-            "fit answers.csv --gold strange-gold.csv",
-            "strange-gold.csv:3: task `t999` has no answers; remove the row or pass --skip-unknown-gold",
-        ),
-        (
-            "fit answers.csv --known-labels strange-label.csv",
-            "strange-label.csv:2: unknown label `cow`, expected one of `cat`, `dog`, `other_one`; correct it or remove the row",
-        ),
-        (
-            "fit answers.csv --start vot",
-            "vot: cannot open: No such file or directory (os error 2); check the path",
-        ),
-        (
-            "fit answers.csv --start strange-start.csv",
-            "strange-start.csv:1: unknown label `cow`, expected one of `cat`, `dog`, `other_one`; correct it or remove the row",
-        ),
-        (
-            "fit answers.csv --start strange-label.csv",
-            "strange-label.csv:2: unknown label `cow`, expected one of `cat`, `dog`, `other_one`; correct it or remove the row",
-        ),
-        (
-            "fit answers.csv --start empty-start.csv",
-            "empty-start.csv:3: all probabilities are 0, expected one above; remove the row to start from the vote",
-        ),
-        (
-            "fit answers.csv --start number-start.csv",
-            "number-start.csv:2: column `p_dog` holds `-0.5`, expected a number that is not negative",
-        ),
-        (
-            "fit answers.csv --known-workers answers.csv",
-            "answers.csv:1: no column `n_<label>` in its place, expected a file written with --workers",
-        ),
-        (
-            "fit answers.csv --known-workers few-workers.csv",
-            "few-workers.csv:1: no column `c_dog_cat` in its place, expected a file written with --workers",
-        ),
-        (
-            "fit answers.csv --known-workers workers.csv",
-            "workers.csv:2: column `n_dog` holds `nan`, expected a number that is not negative",
-        ),
-        ("fit answers.csv --select 13", "--select asks for 13 workers, expected 1 to 12, `auto` or `all`"),
-        (
-            "predict answers.csv answers.csv",
-            "answers.csv: not a model, expected a file written with `mixlet crowd fit --save`",
-        ),
-        (
-            "predict model.json answers.csv --json",
-            "model.json: version 2 of the model file, expected 1; save it again with this mixlet",
-        ),
-        (
-            "fit answers.csv --labels none/labels.csv --json",
-            "none/labels.csv: cannot create: No such file or directory (os error 2); create its directory first",
-        ),
-        ("fit answers.csv --report ..", "..: cannot write: is a directory; name a file in it"),
-        (
-            "fit answers.csv --save gold.csv/m.json",
-            "gold.csv/m.json: cannot create: not a directory; create its directory first",
-        ),
-        (
-            "fit answers.csv --labels ./answers.csv",
-            "./answers.csv: the output would replace an input; name another path",
-        ),
-        (
-            "fit answers.csv --gold gold.csv --report gold.csv",
-            "gold.csv: the output would replace an input; name another path",
-        ),
-        (
-            "fit answers.csv --labels x.csv --workers ./x.csv",
-            "./x.csv: the output would replace another output; name another path",
-        ),
-    ];
-    let before = folder.names();
-    for (arguments, message) in cases {
-        let run = folder.run(arguments);
-        assert_eq!(run.err, format!("error: {message}\n"), "{arguments}");
-        assert_eq!((run.code, run.out.as_str()), (1, ""), "{arguments}");
-    }
-    assert_eq!(folder.names(), before);
-}
-
-#[cfg(target_os = "linux")]
-#[test]
-fn a_full_disk_is_an_error_for_every_output() {
-    let folder = Folder::new();
-    for option in ["--labels", "--workers", "--ask-next", "--save", "--report"] {
-        let run = folder.run(&format!("fit answers.csv --json {option} /dev/full"));
-        let message = "/dev/full: cannot write: No space left on device (os error 28); free some space or name another path";
-        assert_eq!(run.err, format!("error: {message}\n"), "{option}");
-        assert_eq!((run.code, run.out.as_str()), (1, ""), "{option}");
-    }
-}
-
-#[test]
-fn a_failed_fit_leaves_old_outputs_as_they_were() {
-    let folder = Folder::new();
-    folder.write("labels.csv", "old");
-    folder.write("bad.csv", "task,worker,label\nt1,w1,cat\nt1,w2\n");
-    assert_eq!(folder.run("fit bad.csv --labels labels.csv").code, 1);
-    assert_eq!(folder.read("labels.csv"), "old");
-    folder.done("fit answers.csv --labels labels.csv");
-    assert!(
-        folder.read("labels.csv").starts_with("task,label,confidence,entropy,p_cat,p_dog,p_other_one\nt0,")
-    );
-    assert_eq!(folder.names(), ["answers.csv", "bad.csv", "gold.csv", "labels.csv"]);
 }
 
 #[test]
@@ -441,11 +165,7 @@ fn known_workers_help_where_there_are_few_answers() {
     assert_eq!(errors("--pseudocount 0 --known-workers w.csv"), 0.0);
     folder.write("some.csv", &folder.read("w.csv").replace("\nz,", "\nq,"));
     let run = folder.done("fit new.csv --known-workers some.csv --json");
-    assert!(
-        run.err.starts_with("note: some.csv: 1 workers gave no answer now; they are left out\n"),
-        "{}",
-        run.err
-    );
+    assert!(run.err.starts_with("note: some.csv: 1 worker without answers now: left out\n"), "{}", run.err);
 }
 
 #[test]
@@ -459,8 +179,8 @@ fn a_fit_goes_on_from_its_own_labels() {
 
     folder.write("some.csv", "label,task\ncat,t1\ndog,nobody\n");
     let run = folder.done("fit answers.csv --start some.csv --json");
-    let notes = "note: some.csv: 1 tasks have no answers; they are left out\n\
-                 note: some.csv: 199 tasks with answers are not in it; they start from the vote\n";
+    let notes = "note: some.csv: 1 task without answers: left out\n\
+                 note: some.csv: 199 tasks with answers missing: started from the vote\n";
     assert!(run.err.starts_with(notes), "{}", run.err);
 }
 
