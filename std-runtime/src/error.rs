@@ -14,6 +14,9 @@ use mixlet_core::em::EmError;
 use mixlet_core::em::spectral::SpectralError;
 use mixlet_core::observations::AnswersError;
 
+use crate::crowd::generate::CrowdSpecError;
+use crate::report::PictureError;
+
 pub use table::{Quoted, TableProblem};
 
 /// The result of everything in the runtime that can fail.
@@ -62,6 +65,8 @@ pub enum Error {
         /// The worker.
         worker: u32,
     },
+    /// A crowd cannot be generated as asked.
+    CrowdSpec(CrowdSpecError),
     /// Something would take more memory than it is allowed to.
     Memory {
         /// What needs the memory.
@@ -86,6 +91,8 @@ pub enum Error {
     },
     /// The spectral start found nothing to start from.
     Spectral(SpectralError),
+    /// A picture of a report could not be drawn.
+    Picture(PictureError),
 }
 
 impl fmt::Display for Error {
@@ -113,6 +120,7 @@ impl fmt::Display for Error {
                 "worker {worker} answers task {task} more than once; keep one answer, or choose the rule \
                  `first`, `last` or `count`"
             ),
+            Self::CrowdSpec(error) => write!(f, "{error}"),
             Self::Memory { what, needed, limit, remedy } => {
                 let gib = |bytes: &u64| *bytes as f64 / f64::from(1 << 30);
                 let (needed, limit) = (gib(needed), gib(limit));
@@ -126,6 +134,7 @@ impl fmt::Display for Error {
             Self::Spectral(error) => {
                 write!(f, "no spectral start: {error}; start from the vote, with --start vote")
             }
+            Self::Picture(error) => write!(f, "{error}"),
         }
     }
 }
@@ -134,11 +143,19 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io { source, .. } | Self::DamagedGz { source, .. } => Some(source),
+            Self::CrowdSpec(error) => Some(error),
             Self::Answers(error) => Some(error),
             Self::Em(error) => Some(error),
             Self::Spectral(error) => Some(error),
+            Self::Picture(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+impl From<CrowdSpecError> for Error {
+    fn from(error: CrowdSpecError) -> Self {
+        Self::CrowdSpec(error)
     }
 }
 
@@ -151,6 +168,12 @@ impl From<AnswersError> for Error {
 impl From<EmError> for Error {
     fn from(error: EmError) -> Self {
         Self::Em(error)
+    }
+}
+
+impl From<PictureError> for Error {
+    fn from(error: PictureError) -> Self {
+        Self::Picture(error)
     }
 }
 

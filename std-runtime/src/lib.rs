@@ -1,6 +1,7 @@
 //! The runtime of mixlet: memory, threads, files and the command line around the kernels of `mixlet-core`.
 
 pub mod crowd;
+pub mod demo;
 pub mod error;
 pub mod output;
 pub mod report;
