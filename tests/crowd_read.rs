@@ -308,7 +308,7 @@ fn bad_answers_name_file_line_and_remedy() {
         (&vec![b'x'; 2 * ROW_LIMIT], &format!("a.csv:1: {too_long}")),
         (
             &gzip(b"task,worker,label\nt1,w1,yes\nt2,w2,no\n")[..30],
-            "a.csv: damaged gzip data (unexpected end of file); copy or compress the file again",
+            "a.csv: damaged gzip data (incomplete deflate stream); copy or compress the file again",
         ),
         (
             b"\x1f\x8bnot gzip",

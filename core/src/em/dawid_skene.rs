@@ -21,8 +21,8 @@ pub const FLOOR: f64 = 1e-10;
 pub struct Prior<'a> {
     /// Class shares stay equal instead of being estimated.
     pub uniform_shares: bool,
-    /// The conditionals stay as they were set; only the class shares are estimated.
-    pub frozen_conditionals: bool,
+    /// `[cells, classes]`: conditionals that stay as they are; only the class shares are estimated.
+    pub frozen_conditionals: Option<&'a [f64]>,
     /// Added to the mass of every class.
     pub class_pseudocount: f64,
     /// Added to every count of every worker.
@@ -88,7 +88,13 @@ impl<'a> DawidSkene<'a> {
         prior.check(shape)?;
         let (shares, table) = log_parameters.split_at_mut(shape.classes);
         shares.fill(-libm::log(shape.classes as f64));
-        table.fill(-libm::log(shape.labels as f64));
+        match prior.frozen_conditionals {
+            Some(conditionals) => {
+                table.copy_from_slice(conditionals);
+                ln_slice(table);
+            }
+            None => table.fill(-libm::log(shape.labels as f64)),
+        }
         Ok(Self { answers, shape, facts, prior, log_parameters })
     }
 
@@ -146,6 +152,7 @@ impl Prior<'_> {
         for (what, values, expected) in [
             ("shared pseudocounts", self.shared, shape.labels * shape.classes),
             ("earlier counts", self.earlier, shape.table_len()),
+            ("frozen conditionals", self.frozen_conditionals, shape.table_len()),
         ] {
             if let Some(values) = values {
                 check_length(what, values.len(), expected)?;
@@ -250,7 +257,7 @@ impl LatentClassModel for DawidSkene<'_> {
 
     fn maximize(&mut self, statistics: &[f64]) {
         let (shares, table) = self.log_parameters.split_at_mut(self.shape.classes);
-        if self.prior.frozen_conditionals {
+        if self.prior.frozen_conditionals.is_some() {
             estimate_shares(&self.prior, statistics, shares);
             return shares.iter_mut().for_each(|share| *share = libm::log(*share));
         }
@@ -264,7 +271,7 @@ impl LatentClassModel for DawidSkene<'_> {
         if self.prior.class_pseudocount > 0.0 {
             total += self.prior.class_pseudocount * shares.iter().sum::<f64>();
         }
-        if self.prior.frozen_conditionals {
+        if self.prior.frozen_conditionals.is_some() {
             return total;
         }
         let table_row = self.shape.labels * self.shape.classes;

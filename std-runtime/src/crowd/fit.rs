@@ -73,6 +73,8 @@ pub struct FitOptions {
     pub known_labels: Option<Vec<u32>>,
     /// `[cells, labels]`: answers that workers gave earlier, by true label.
     pub earlier: Option<Vec<f64>>,
+    /// The pooled prior, where it is known already; otherwise a plain fit comes first to find it.
+    pub pooled: Option<PooledPrior>,
     /// Seed of the spectral and the random start.
     pub seed: u64,
 }
@@ -163,4 +165,11 @@ pub fn fit(answers: Answers<'_>, options: &FitOptions, observe: &mut dyn FnMut(R
         Method::OneCoin => one_coin::fit(task, &initial, observe),
         Method::MajorityVote => dawid_skene::majority_vote(task),
     }
+}
+
+/// [`fit`] by Dawid–Skene as it comes out, even if a class lost its name.
+pub(super) fn fit_unguarded(answers: Answers<'_>, options: &FitOptions) -> Result<CrowdFit> {
+    let facts = RowFacts { known_classes: options.known_labels.as_deref(), weights: None };
+    let task = Task { answers, options, facts };
+    dawid_skene::fit_unguarded(task, &Initial::new(task)?, &mut |_| ())
 }

@@ -226,7 +226,9 @@ mod tests {
 
     fn ids(names: &[&str]) -> (Ids, Vec<u32>) {
         let mut interner = Interner::new();
-        names.iter().for_each(|name| drop(interner.intern(name.as_bytes()).unwrap()));
+        for name in names {
+            interner.intern(name.as_bytes()).unwrap();
+        }
         interner.finish()
     }
 

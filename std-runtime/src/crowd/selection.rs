@@ -9,7 +9,7 @@ use mixlet_core::em::EmError;
 use mixlet_core::observations::{Answers, WorkerTasks};
 use mixlet_core::select::{self, Estimator, Pairs, Residue, order_by_information};
 
-use super::fit::FitOptions;
+use super::fit::{FitOptions, PooledPrior, Start};
 use crate::error::{Error, Result};
 use crate::threads;
 
@@ -25,6 +25,29 @@ pub enum Select {
     First(usize),
 }
 
+/// Some of the answers of a crowd.
+#[derive(Clone, Debug)]
+struct Subset {
+    task_offsets: Vec<u32>,
+    cells: Vec<u32>,
+}
+
+impl Subset {
+    /// The answers that `keep(task, cells, out)` appends for each task.
+    fn new(answers: Answers<'_>, mut keep: impl FnMut(usize, &[u32], &mut Vec<u32>)) -> Self {
+        let (mut task_offsets, mut cells) = (vec![0], Vec::new());
+        for (task, all) in answers.rows(0..answers.tasks()).enumerate() {
+            keep(task, all, &mut cells);
+            task_offsets.push(cells.len() as u32);
+        }
+        Self { task_offsets, cells }
+    }
+
+    fn answers(&self, all: Answers<'_>) -> Result<Answers<'_>> {
+        Ok(Answers::new(all.workers() as u32, all.labels() as u32, &self.task_offsets, &self.cells)?)
+    }
+}
+
 /// The answers that speak.
 #[derive(Clone, Debug)]
 pub struct Selection {
@@ -34,34 +57,32 @@ pub struct Selection {
     pub count: usize,
     /// Answers that a task keeps at least, also from workers not selected.
     pub least_answers: usize,
-    task_offsets: Vec<u32>,
-    cells: Vec<u32>,
+    /// The pooled prior that the selection was made with.
+    pooled: Option<PooledPrior>,
+    subset: Subset,
 }
 
 impl Selection {
     /// The answers of the first `count` workers of an order. A task with fewer than `least_answers` of them
     /// also keeps its best other ones, up to that number.
     pub fn new(answers: Answers<'_>, order: Vec<u32>, count: usize, least_answers: usize) -> Self {
-        let mut ranks = vec![0u32; order.len()];
-        (0..).zip(&order).for_each(|(rank, &worker)| ranks[worker as usize] = rank);
+        let ranks = ranks(&order);
         let rank = |cell: u32| ranks[answers.worker(cell)] as usize;
-        let (mut task_offsets, mut cells) = (vec![0], Vec::new());
         let mut ranked = Vec::new();
-        for task in answers.rows(0..answers.tasks()) {
+        let subset = Subset::new(answers, |_, task, out| {
             let selected = task.iter().filter(|&&cell| rank(cell) < count).count();
-            // The rank that the last kept answer has; ties are answers of one worker, kept together.
-            let last = if selected >= least_answers.min(task.len()) {
-                count
-            } else {
+            let least = least_answers.min(task.len());
+            // One more than the worst rank that is kept.
+            let mut end = count;
+            if selected < least {
                 ranked.clear();
                 ranked.extend(task.iter().map(|&cell| rank(cell)));
                 ranked.sort_unstable();
-                ranked[least_answers.min(task.len()) - 1] + 1
-            };
-            cells.extend(task.iter().filter(|&&cell| rank(cell) < last));
-            task_offsets.push(cells.len() as u32);
-        }
-        Self { order, count, least_answers, task_offsets, cells }
+                end = ranked[least - 1] + 1;
+            }
+            out.extend(task.iter().filter(|&&cell| rank(cell) < end));
+        });
+        Self { order, count, least_answers, pooled: None, subset }
     }
 
     /// The selected workers, best first.
@@ -71,8 +92,30 @@ impl Selection {
 
     /// The answers that speak.
     pub fn answers(&self, all: Answers<'_>) -> Result<Answers<'_>> {
-        Ok(Answers::new(all.workers() as u32, all.labels() as u32, &self.task_offsets, &self.cells)?)
+        self.subset.answers(all)
     }
+
+    /// How to fit the answers that speak, given how all would be fitted.
+    ///
+    /// A number of workers that the answers chose themselves keeps the pooled prior it was chosen with and starts from
+    /// everybody's votes: adversaries may be the majority of a selection.
+    pub fn fit_options(&self, all: Answers<'_>, options: &FitOptions) -> FitOptions {
+        let Some(pooled) = &self.pooled else {
+            return options.clone();
+        };
+        let start = match &options.start {
+            Start::Vote => Start::Given(auto::all_vote_shares(all)),
+            start => start.clone(),
+        };
+        FitOptions { start, pooled: Some(pooled.clone()), ..options.clone() }
+    }
+}
+
+/// The place of every worker, or task, in an order.
+fn ranks(order: &[u32]) -> Vec<u32> {
+    let mut ranks = vec![0; order.len()];
+    (0..).zip(order).for_each(|(rank, &worker)| ranks[worker as usize] = rank);
+    ranks
 }
 
 /// Selects workers; none: everybody speaks. `information` `[workers]` orders them where a number is given.

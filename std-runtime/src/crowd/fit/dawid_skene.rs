@@ -35,26 +35,49 @@ impl Workspace {
 }
 
 pub(super) fn fit(task: Task<'_>, initial: &Initial<'_>, observe: &mut dyn FnMut(Round)) -> Result<CrowdFit> {
+    let fitted = fit_unguarded(task, initial, observe)?;
+    if fitted.pooled.is_none() {
+        return Ok(fitted);
+    }
+    let Some(class) = collapse::misnamed_class(task.answers, &fitted.posteriors) else {
+        return Ok(fitted);
+    };
+    let replaced = with_vote_confusion(task, initial, observe)?;
+    Ok(CrowdFit { pooled: fitted.pooled, collapse: Some(Collapse::Misnamed { class }), ..replaced })
+}
+
+/// The fit that the options ask for, even if a class lost its name.
+pub(super) fn fit_unguarded(
+    task: Task<'_>,
+    initial: &Initial<'_>,
+    observe: &mut dyn FnMut(Round),
+) -> Result<CrowdFit> {
     let mut workspace = Workspace::new(task);
-    let plain = Prior {
+    let plain = plain_prior(task);
+    match task.options.pseudocount {
+        Pseudocount::Constant(pseudocount) => {
+            run(task, initial, Prior { pseudocount, ..plain }, &mut workspace, observe)
+        }
+        Pseudocount::Pooled => {
+            let pooled = match &task.options.pooled {
+                Some(pooled) => pooled.clone(),
+                None => pool(task, initial, plain, &mut workspace)?,
+            };
+            let pseudocounts = pooled.pseudocounts();
+            let prior = Prior { shared: Some(&pseudocounts), ..plain };
+            let fitted = run(task, initial, prior, &mut workspace, observe)?;
+            Ok(CrowdFit { pooled: Some(pooled), ..fitted })
+        }
+    }
+}
+
+/// What the options say beside the pseudocounts.
+fn plain_prior(task: Task<'_>) -> Prior<'_> {
+    Prior {
         uniform_shares: task.options.uniform_shares,
         earlier: task.options.earlier.as_deref(),
         ..Prior::default()
-    };
-    let Pseudocount::Pooled = task.options.pseudocount else {
-        let Pseudocount::Constant(pseudocount) = task.options.pseudocount else { unreachable!() };
-        return run(task, initial, Prior { pseudocount, ..plain }, &mut workspace, observe);
-    };
-    let pooled = pool(task, initial, plain, &mut workspace)?;
-    let pseudocounts = pooled.pseudocounts();
-    let prior = Prior { shared: Some(&pseudocounts), ..plain };
-    let mut fitted = run(task, initial, prior, &mut workspace, observe)?;
-    if let Some(class) = collapse::misnamed_class(task.answers, &fitted.posteriors) {
-        fitted = with_vote_confusion(task, initial, plain, &mut workspace, observe)?;
-        fitted.collapse = Some(Collapse::Misnamed { class });
     }
-    fitted.pooled = Some(pooled);
-    Ok(fitted)
 }
 
 /// Starts and fits a model with the given prior.
@@ -122,24 +145,11 @@ pub(super) fn cavity_counts(
 fn with_vote_confusion(
     task: Task<'_>,
     initial: &Initial<'_>,
-    prior: Prior<'_>,
-    workspace: &mut Workspace,
     observe: &mut dyn FnMut(Round),
 ) -> Result<CrowdFit> {
-    let confusion = confusion_with_vote(task);
-    let labels = task.answers.labels();
-    let everybody = confusion.repeat(task.answers.workers());
-    let Workspace { shape, log_parameters, statistics, shards } = workspace;
-    let prior = Prior { frozen_conditionals: true, ..prior };
-    let mut model = DawidSkene::new(task.answers, shape.classes, task.facts, prior, log_parameters)?;
-    model.set_probabilities(&vec![1.0 / labels as f64; labels], &everybody)?;
-    shards.start(&mut model, statistics, |rows, out| initial.fill(rows, out))?;
-    let mut rounds = Vec::new();
-    let fit = shards.fit(&mut model, task.options.settings, statistics, |round| {
-        rounds.push(round);
-        observe(round);
-    })?;
-    finish(task, &model, rounds, fit.stop)
+    let everybody = confusion_with_vote(task).repeat(task.answers.workers());
+    let prior = Prior { frozen_conditionals: Some(&everybody), ..plain_prior(task) };
+    run(task, initial, prior, &mut Workspace::new(task), observe)
 }
 
 /// How the crowd's answers go with the votes of the others: `[labels, labels]`, each cell with one more.

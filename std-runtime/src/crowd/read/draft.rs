@@ -9,6 +9,9 @@ use crate::crowd::ids::{Ids, Interner};
 use crate::error::{Error, Result, TableProblem};
 use crate::table::{Progress, Row, Table};
 
+/// Rows to look ahead by.
+const AHEAD: usize = 32;
+
 /// Answers that are not yet grouped.
 pub(super) struct Draft {
     pub tasks: Interner,
@@ -77,8 +80,18 @@ impl Draft {
         while let Some(row) = table.next_row()? {
             rows += 1;
             self.add(&row, columns, filter)?;
+            if rows % AHEAD as u64 == 0 && self.is_shuffled() {
+                self.tasks.approach(table.upcoming(columns[0], AHEAD));
+            }
         }
         check_has_rows(&table, rows)
+    }
+
+    /// Whether most of the last answers are to another task than the answer before.
+    fn is_shuffled(&self) -> bool {
+        let recent = self.answer_tasks.len().saturating_sub(AHEAD);
+        let changes = self.answer_tasks[recent..].windows(2).filter(|pair| pair[0] != pair[1]).count();
+        changes > AHEAD / 2
     }
 
     #[inline]
