@@ -33,22 +33,26 @@ fn the_example_data_is_what_the_demo_writes() {
 }
 
 #[test]
-fn knowing_the_workers_beats_the_vote_on_every_seed() {
+fn the_story_holds_on_every_seed() {
     let folder = tempfile::tempdir().unwrap();
-    for seed in 0..20 {
-        let (tour, ..) = walk(seed, folder.path());
-        let [vote, coin, dawid_skene, selected] = &tour.crowd.methods[..] else { panic!("four methods") };
-        let names = [vote, coin, dawid_skene, selected].map(|outcome| outcome.method);
-        assert_eq!(names, ["Majority vote", "One coin", "Dawid–Skene", "Dawid–Skene, selected"]);
-        assert!(coin.errors < vote.errors, "seed {seed}: {coin:?}");
-        for outcome in [dawid_skene, selected] {
-            assert!(outcome.errors < 0.6 * vote.errors, "seed {seed}: {outcome:?}, vote {}", vote.errors);
+    let (mut errors, mut kinds) = ([0.0; 4], [[0; 3]; 3]);
+    for seed in 0..8 {
+        let crowd = walk(seed, folder.path()).0.crowd;
+        let [vote, coin, dawid_skene, selected] = &crowd.methods[..] else { panic!("four methods") };
+        assert!(coin.errors < 0.6 * vote.errors, "seed {seed}: {:?}", crowd.methods);
+        assert!(dawid_skene.errors < 0.4 * vote.errors, "seed {seed}: {:?}", crowd.methods);
+        assert!(selected.errors < 0.4 * vote.errors, "seed {seed}: {:?}", crowd.methods);
+        errors.iter_mut().zip(&crowd.methods).for_each(|(sum, outcome)| *sum += outcome.errors);
+        let found = [crowd.kinds.experts, crowd.kinds.spammers, crowd.kinds.adversaries];
+        for (sums, kind) in kinds.iter_mut().zip(found) {
+            let counts = [kind.generated, kind.recognised, kind.mistaken];
+            sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
         }
-        let kinds = tour.crowd.kinds;
-        for (kind, most_missed) in [(kinds.experts, 3), (kinds.spammers, 3), (kinds.adversaries, 1)] {
-            let missed = kind.generated - kind.recognised;
-            assert!(missed <= most_missed && kind.mistaken <= 3, "seed {seed}: {kind:?}");
-        }
+    }
+    // Single seeds vary; together each method beats the one before.
+    assert!(errors.is_sorted_by(|simpler, better| simpler > better), "{errors:?}");
+    for [generated, recognised, mistaken] in kinds {
+        assert!(10 * recognised >= 9 * generated && 10 * mistaken <= generated, "{kinds:?}");
     }
 }
 
@@ -77,8 +81,10 @@ fn the_outcome_is_one_json_object() {
     let json = serde_json::to_value(&tour).unwrap();
     assert_eq!(json["seed"], 2);
     assert_eq!(json["crowd"]["classes"], serde_json::json!(["robin", "sparrow", "wren"]));
-    assert_eq!(json["crowd"]["methods"][0]["method"], "Majority vote");
-    assert_eq!(json["crowd"]["kinds"]["spammers"]["generated"], 18);
+    let methods = json["crowd"]["methods"].as_array().unwrap();
+    let names: Vec<_> = methods.iter().map(|outcome| outcome["method"].as_str().unwrap()).collect();
+    assert_eq!(names, ["Majority vote", "One coin", "Dawid–Skene", "Dawid–Skene, selected"]);
+    assert_eq!(json["crowd"]["kinds"]["spammers"]["generated"], 35);
 }
 
 #[test]

@@ -36,13 +36,16 @@ pub struct CrowdOutcome {
     pub kinds: Kinds,
 }
 
-/// The generator's usual mix of workers; a vote is wrong on every fifth photo.
+/// Half of the workers are of no use to a vote, and sixty answers each are few to tell who.
 fn spec() -> CrowdSpec {
     CrowdSpec {
         tasks: birds::PHOTOS,
         workers: birds::WORKERS.len() as u32,
-        answers_per_task: 7,
+        answers_per_task: 10,
         class_shares: vec![0.5, 0.38, 0.12],
+        experts: 0.2,
+        spammers: 0.35,
+        adversaries: 0.15,
         ..CrowdSpec::default()
     }
 }

@@ -11,19 +11,23 @@ use crate::error::Result;
 use crate::output::write_file;
 
 /// How many photos there are: three digits number them all.
-pub const PHOTOS: u32 = 800;
+pub const PHOTOS: u32 = 600;
 
 /// What may be on a photo, sorted; the last is the rare one.
 const BIRDS: [&str; 3] = ["robin", "sparrow", "wren"];
 
 /// Who looks at the photos, sorted.
 #[rustfmt::skip]
-pub const WORKERS: [&str; 60] = [
-    "ada", "amir", "anja", "bela", "boris", "carla", "chen", "dana", "diego", "dora",
-    "elif", "emil", "esra", "fatou", "felix", "fumi", "greta", "hana", "hugo", "ines",
-    "iris", "ivan", "jana", "joao", "jonas", "kai", "karim", "kira", "lars", "leila",
-    "lina", "luca", "maja", "marek", "mei", "milo", "nadia", "nils", "noor", "olga",
-    "omar", "otto", "paula", "pia", "quinn", "rafi", "rosa", "samir", "sanna", "sofia",
+pub const WORKERS: [&str; 100] = [
+    "abel", "ada", "aino", "alma", "amir", "anja", "anton", "astrid", "azra", "bela",
+    "boris", "bruno", "cai", "carla", "chen", "cleo", "dana", "dario", "diego", "dora",
+    "ebbe", "edda", "elif", "emil", "enzo", "esra", "eva", "fatou", "felix", "finn",
+    "frida", "fumi", "gabi", "gita", "greta", "hana", "hugo", "ida", "igor", "ilse",
+    "ines", "iris", "ivan", "jana", "jaro", "joao", "jonas", "june", "juri", "kai",
+    "karim", "karl", "kira", "kofi", "lars", "leila", "lena", "lev", "lina", "livia",
+    "lotte", "luca", "maja", "mara", "marek", "mei", "mika", "milo", "mona", "nadia",
+    "nico", "nils", "nina", "noor", "olga", "omar", "oskar", "otto", "paula", "petra",
+    "pia", "quinn", "rafi", "rolf", "rosa", "rune", "sami", "samir", "sanna", "sofia",
     "tara", "theo", "tomas", "ulla", "umar", "vera", "viktor", "wanda", "yara", "zoe",
 ];
 
