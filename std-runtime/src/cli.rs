@@ -5,6 +5,7 @@
 //! line that begins with `error:`.
 
 mod crowd;
+mod demo;
 mod output;
 mod progress;
 mod usage;
@@ -26,6 +27,7 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
+  mixlet demo                                          the tour, in a few seconds
   mixlet crowd fit answers.csv --labels labels.csv     the truth out of a CSV of crowd answers
   mixlet crowd fit --help                              everything a fit can do";
 
@@ -34,7 +36,8 @@ enum Command {
     /// Find out what crowd answers add up to, and whom to trust
     #[command(subcommand, arg_required_else_help = true)]
     Crowd(crowd::Command),
-    // `Demo(demo::Options)` goes here: the tour that needs no files.
+    /// Walk through what mixlet can do; needs no files and writes one page with pictures
+    Demo(demo::DemoArgs),
 }
 
 /// What every command takes.
@@ -67,6 +70,7 @@ pub fn main() -> ExitCode {
     };
     let result = match &cli.command {
         Command::Crowd(command) => command.run(),
+        Command::Demo(args) => demo::run(args),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -15,6 +15,7 @@ use mixlet_core::em::EmError;
 use mixlet_core::em::spectral::SpectralError;
 use mixlet_core::observations::AnswersError;
 
+use crate::crowd::generate::CrowdSpecError;
 use crate::report::PictureError;
 
 pub use model::ModelProblem;
@@ -116,6 +117,8 @@ pub enum Error {
         /// Its reason.
         reason: String,
     },
+    /// A synthetic crowd was asked for that cannot be.
+    CrowdSpec(CrowdSpecError),
     /// A picture of a report could not be drawn.
     Picture(PictureError),
 }
@@ -182,6 +185,7 @@ impl Error {
             Self::Threads { asked, reason } => {
                 write!(f, "cannot start {asked} threads: {reason}; ask for fewer with --threads")
             }
+            Self::CrowdSpec(error) => write!(f, "{error}"),
             Self::Picture(error) => write!(f, "{error}"),
             _ => Ok(()),
         }
@@ -195,6 +199,7 @@ impl std::error::Error for Error {
             Self::Answers(error) => Some(error),
             Self::Em(error) => Some(error),
             Self::Spectral(error) => Some(error),
+            Self::CrowdSpec(error) => Some(error),
             Self::Picture(error) => Some(error),
             _ => None,
         }
@@ -210,6 +215,12 @@ impl From<AnswersError> for Error {
 impl From<EmError> for Error {
     fn from(error: EmError) -> Self {
         Self::Em(error)
+    }
+}
+
+impl From<CrowdSpecError> for Error {
+    fn from(error: CrowdSpecError) -> Self {
+        Self::CrowdSpec(error)
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod crowd;
+pub mod demo;
 pub mod error;
 pub mod output;
 pub mod report;

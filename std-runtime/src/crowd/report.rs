@@ -12,7 +12,7 @@ mod workers;
 
 use crate::report::PictureError;
 pub use crate::report::page::Figure;
-use crate::report::page::Page;
+use crate::report::page::{Page, Section};
 
 /// Everything the page shows.
 #[derive(Clone, Debug, Default)]
@@ -123,6 +123,20 @@ pub struct GoldSummary {
 ///
 /// Fails only if the plotting library does; no data makes it panic.
 pub fn render(report: &CrowdReport<'_>) -> Result<String, PictureError> {
+    let page = Page {
+        kind: if report.workers.is_empty() { "Crowd comparison" } else { "Crowd report" },
+        title: report.title,
+        verdict: &report.verdict,
+        warnings: report.warnings,
+        figures: &report.figures,
+        sections: sections(report)?,
+        command: report.command,
+    };
+    Ok(page.render())
+}
+
+/// The sections alone, for a page of which the crowd is a part.
+pub fn sections<'a>(report: &CrowdReport<'_>) -> Result<Vec<Section<'a>>, PictureError> {
     let parts = [
         comparison::section(report)?,
         workers::section(report)?,
@@ -131,16 +145,7 @@ pub fn render(report: &CrowdReport<'_>) -> Result<String, PictureError> {
         comparison::gold_section(report)?,
         fit::section(report)?,
     ];
-    let page = Page {
-        kind: if report.workers.is_empty() { "Crowd comparison" } else { "Crowd report" },
-        title: report.title,
-        verdict: &report.verdict,
-        warnings: report.warnings,
-        figures: &report.figures,
-        sections: parts.into_iter().flatten().collect(),
-        command: report.command,
-    };
-    Ok(page.render())
+    Ok(parts.into_iter().flatten().collect())
 }
 
 /// Counts confidences into equal-width bins over `0..=1`, the last one closed; NaN is not counted.
