@@ -182,7 +182,7 @@ fn gold_adds_labels_and_may_choose_the_tasks() {
     let only_gold = ReadOptions { tasks: TaskFilter::Gold, ..ReadOptions::default() };
     let crowd = read(&answers, Some(&gold), &only_gold).unwrap();
     assert_eq!(words(&crowd), ["t1 a:no b:no = yes", "t2 b:no = no"]);
-    assert_eq!((names(&crowd.labels), names(&crowd.workers)), (vec!["no", "yes"], vec!["a", "b"]));
+    assert_eq!((names(&crowd.labels), names(&crowd.workers)), (vec!["no", "yes"], vec!["a", "b", "c"]));
     assert_eq!(
         folder.message(read(&answers, None, &only_gold)),
         "--tasks gold needs gold labels; name their file with --gold"

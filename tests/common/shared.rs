@@ -1,9 +1,7 @@
 //! The data sets of `../shared`, read by the runtime.
 
 use mixlet_runtime::crowd::Crowd;
-use mixlet_runtime::crowd::answers::NO_LABEL;
-use mixlet_runtime::crowd::ids::Ids;
-use mixlet_runtime::crowd::read::{ReadOptions, Repeats, read_crowd};
+use mixlet_runtime::crowd::read::{ReadOptions, Repeats, TaskFilter, read_crowd};
 use std::path::{Path, PathBuf};
 
 /// The sets with gold.
@@ -35,29 +33,22 @@ pub fn folder(name: &str) -> Option<PathBuf> {
     None
 }
 
-/// A set with its gold, first answers of repeated pairs. Names are numbers, and equal places.
+/// A set with its gold, first answers of repeated pairs. Names are numbers, and workers' names are their places.
 pub fn all_tasks(name: &str) -> Option<Crowd> {
-    let folder = folder(name)?;
-    let (answers, gold) = (folder.join("answers.csv"), folder.join("gold.csv"));
-    let crowd = read_crowd(&answers, Some(&gold), &ReadOptions::default(), &mut |_, _| {}).unwrap();
-    assert!(crowd.workers.iter().enumerate().all(|(place, name)| name.parse() == Ok(place)), "{name}");
-    Some(crowd)
+    read(name, ReadOptions::default())
 }
 
-/// [`all_tasks`] without the tasks that have no gold. Workers stay although they answered none of the others, as in the
-/// published residues: Web has 177 workers, one of them without a gold task.
+/// [`all_tasks`] without the tasks that have no gold, as in the published figures. Workers stay although they
+/// answered none of the others: Web has 177 workers, one of them without a gold task.
 pub fn gold_tasks(name: &str) -> Option<Crowd> {
-    let mut crowd = all_tasks(name)?;
-    let (mut offsets, mut cells, mut kept) = (vec![0], Vec::new(), Vec::new());
-    for (task, &gold) in crowd.gold.as_deref().unwrap().iter().enumerate() {
-        if gold != NO_LABEL {
-            cells.extend_from_slice(crowd.answers().unwrap().task(task));
-            offsets.push(cells.len() as u32);
-            kept.push(gold);
-        }
-    }
-    crowd.tasks = Ids::numbers(kept.len() as u32);
-    (crowd.task_offsets, crowd.cells, crowd.gold) = (offsets, cells, Some(kept));
+    read(name, ReadOptions { tasks: TaskFilter::Gold, ..ReadOptions::default() })
+}
+
+fn read(name: &str, options: ReadOptions) -> Option<Crowd> {
+    let folder = folder(name)?;
+    let (answers, gold) = (folder.join("answers.csv"), folder.join("gold.csv"));
+    let crowd = read_crowd(&answers, Some(&gold), &options, &mut |_, _| {}).unwrap();
+    assert!(crowd.workers.iter().enumerate().all(|(place, name)| name.parse() == Ok(place)), "{name}");
     Some(crowd)
 }
 

@@ -49,7 +49,7 @@ pub enum TaskFilter {
     /// All tasks: answers help to judge workers even where gold is missing.
     #[default]
     All,
-    /// Only tasks in gold; answers to others are dropped before ids are assigned.
+    /// Only tasks in gold: answers to others are dropped before tasks and labels are counted.
     Gold,
 }
 

@@ -103,7 +103,8 @@ impl Draft {
                 return Err(row.empty_field(column));
             }
             if tasks.find(row.field(task)).is_none() {
-                return Ok(());
+                // The crowd stays who it is, also those who answered no task in gold.
+                return intern_field(row, worker, &mut self.workers).map(drop);
             }
         }
         let task = intern_field(row, task, &mut self.tasks)?;
