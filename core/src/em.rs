@@ -197,6 +197,7 @@ pub fn sweep<M: LatentClassModel + ?Sized>(
 /// The model must have been given parameters: by a start, or by hand. `sweep` zeroes and fills the
 /// statistics and returns the log-likelihood of all rows: [`fit`] passes [`sweep`](sweep()), a
 /// runtime with threads its own. `observe` sees every round.
+#[inline(always)]
 pub fn fit_with<M: LatentClassModel>(
     model: &mut M,
     settings: FitSettings,

@@ -10,7 +10,7 @@ use mixlet_core::observations::Answers;
 use rayon::prelude::*;
 
 use crate::error::{Error, Result as RuntimeResult};
-use crate::simd;
+use crate::simd::{Expectation, FitWith, Sweep, wide};
 
 /// Shards at most: enough for the cores of a large desktop, few enough to keep the sums small.
 const MOST_SHARDS: usize = 32;
@@ -92,7 +92,7 @@ impl Shards {
         model: &M,
         statistics: &mut [f64],
     ) -> Result<f64, EmError> {
-        self.add_up(statistics, |rows, statistics, scratch| simd::sweep(model, rows, statistics, scratch))
+        self.add_up(statistics, |rows, statistics, scratch| wide(Sweep { model, rows, statistics, scratch }))
     }
 
     /// The maximisation that opens a fit, from responsibilities made block by block.
@@ -125,7 +125,8 @@ impl Shards {
         statistics: &mut [f64],
         observe: impl FnMut(Round),
     ) -> Result<Fit, EmError> {
-        em::fit_with(model, settings, statistics, |model, statistics| self.sweep(model, statistics), observe)
+        let sweep = |model: &M, statistics: &mut [f64]| self.sweep(model, statistics);
+        wide(FitWith { model, settings, statistics, sweep, observe })
     }
 }
 
@@ -135,7 +136,8 @@ pub fn posteriors<M: LatentClassModel + Sync>(model: &M) -> Result<Vec<f64>, EmE
     let mut out = vec![0.0; shape.rows * shape.classes];
     out.par_chunks_mut(em::BLOCK_ROWS * shape.classes).enumerate().try_for_each(|(block, out)| {
         let start = block * em::BLOCK_ROWS;
-        model.expectation(start..start + out.len() / shape.classes, out).map(drop)
+        let rows = start..start + out.len() / shape.classes;
+        wide(Expectation { model, rows, out }).map(drop)
     })?;
     Ok(out)
 }
