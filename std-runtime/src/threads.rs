@@ -22,7 +22,8 @@ const LEAST_ANSWERS: usize = 1 << 15;
 /// Sets the number of threads for the rest of the program: once, before anything else; none means one per core.
 pub fn start(threads: Option<usize>) -> RuntimeResult<()> {
     let asked = threads.unwrap_or(0);
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(asked);
+    // The calling thread works too: handing a round over to another one would cost more than a small round.
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(asked).use_current_thread();
     pool.build_global().map_err(|error| Error::Threads { asked, reason: error.to_string() })
 }
 

@@ -21,6 +21,7 @@ from pathlib import Path
 MIXLET = {
     "mixlet majority-vote": ["--method", "majority-vote"],
     "mixlet dawid-skene": ["--method", "dawid-skene"],
+    "mixlet dawid-skene, select auto": ["--method", "dawid-skene", "--select", "auto"],
     "mixlet dawid-skene, plain": ["--method", "dawid-skene", "--pseudocount", "0"],
     "mixlet one-coin": ["--method", "one-coin"],
 }
