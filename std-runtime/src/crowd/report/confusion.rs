@@ -96,7 +96,7 @@ fn multiple(
 ) -> Result<String, PictureError> {
     let map = HeatMap::shares(&report.labels, shown, worker.confusion);
     let title = format!("Confusion of worker {}", html::shorten(worker.name, 60));
-    let description = format!("Place {} by information, accuracy {}.", rank + 1, percent(worker.accuracy, 0));
+    let description = format!("Place {} in the order, accuracy {}.", rank + 1, percent(worker.accuracy, 0));
     let id = format!("confusion-{rank}");
     let picture = Picture { id: &id, title: &title, description: &description, shape: Shape::Small };
     Ok(format!(
@@ -117,9 +117,14 @@ pub(super) struct HeatMap<'a> {
 }
 
 impl<'a> HeatMap<'a> {
-    /// Of a matrix whose rows sum to one.
-    fn shares(labels: &[&'a str], shown: &[usize], matrix: &[f64]) -> Self {
-        Self::new(labels, shown, matrix, |value, _| (value, format!("{:.0}", value.clamp(0.0, 9.99) * 100.0)))
+    /// Of probabilities `[given, true]`.
+    fn shares(labels: &[&'a str], shown: &[usize], conditionals: &[f64]) -> Self {
+        let classes = labels.len();
+        let row = |class| conditionals.iter().skip(class).step_by(classes).copied();
+        let matrix: Vec<f64> = (0..classes).flat_map(row).collect();
+        Self::new(labels, shown, &matrix, |value, _| {
+            (value, format!("{:.0}", value.clamp(0.0, 9.99) * 100.0))
+        })
     }
 
     /// Of a matrix of counts; shades are shares of the row.
