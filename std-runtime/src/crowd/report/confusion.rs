@@ -34,6 +34,9 @@ pub(super) fn section<'a>(report: &CrowdReport<'_>) -> Result<Option<Section<'a>
         let least = known.get(known.len() - EACH_END..).unwrap_or(&[]).to_vec();
         vec![("Most informative", known.into_iter().take(EACH_END).collect()), ("Least informative", least)]
     };
+    // Fewer answers than cells.
+    let is_thin = |(_, worker): &(usize, &WorkerLine<'_>)| worker.answers < (classes * classes) as u64;
+    let thin = groups.iter().any(|(_, workers)| workers.iter().any(is_thin));
     let mut body = String::new();
     for (title, workers) in groups {
         let pictures: Result<String, _> =
@@ -43,7 +46,7 @@ pub(super) fn section<'a>(report: &CrowdReport<'_>) -> Result<Option<Section<'a>
             pictures?
         ));
     }
-    let body = card("Confusion of single workers", &help(classes, shown.len()), &body);
+    let body = card("Confusion of single workers", &help(classes, shown.len(), thin), &body);
     let lead =
         "A good worker has a strong diagonal. One strong column is a worker who always says the same; \
                 a strong cell off the diagonal is one who mixes classes up, which the model can undo."
@@ -52,7 +55,7 @@ pub(super) fn section<'a>(report: &CrowdReport<'_>) -> Result<Option<Section<'a>
 }
 
 /// How to read a map.
-fn help(classes: usize, shown: usize) -> String {
+fn help(classes: usize, shown: usize, thin: bool) -> String {
     let mut help =
         "Rows are true labels, columns what the worker said; the stronger the colour, the more often."
             .to_owned();
@@ -65,6 +68,9 @@ fn help(classes: usize, shown: usize) -> String {
         help.push_str(&format!(
             " The {shown} commonest of {classes} classes; the last column holds all other answers."
         ));
+    }
+    if thin {
+        help.push_str(" Where a worker gave few answers, the map shows mostly what is assumed of everybody.");
     }
     help
 }
@@ -100,10 +106,11 @@ fn multiple(
     let id = format!("confusion-{rank}");
     let picture = Picture { id: &id, title: &title, description: &description, shape: Shape::Small };
     Ok(format!(
-        "<div><h4>{}</h4><p>{} right, {} answers</p>\n{}</div>\n",
+        "<div><h4>{}</h4><p>{} right, {} {}</p>\n{}</div>\n",
         name(worker.name, 22),
         percent(worker.accuracy, 0),
         count(worker.answers),
+        if worker.answers == 1 { "answer" } else { "answers" },
         picture.draw(|canvas| map.paint(canvas))?
     ))
 }

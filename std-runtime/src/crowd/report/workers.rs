@@ -171,7 +171,7 @@ fn paint_accuracy(canvas: &Canvas<'_>, report: &CrowdReport<'_>) -> Drawn {
         let Some(group) = workers.get(range) else { continue };
         let used = 2 * group.iter().filter(|worker| worker.selected).count() >= group.len();
         let interval = match group {
-            [one] => (one.accuracy_low, one.accuracy, one.accuracy_high),
+            [one] if workers.len() <= MARKS => (one.accuracy_low, one.accuracy, one.accuracy_high),
             many => spread(many),
         };
         plot.interval(middle, interval, if used { Tone::Accent } else { Tone::Off })?;

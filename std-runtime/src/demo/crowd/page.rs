@@ -28,10 +28,9 @@ pub fn pictures(crowd: &Crowd, attempts: &[Attempt; 4], kinds: &Kinds) -> Result
 
 fn verdict(crowd: &Crowd, vote: &Attempt, last: &Attempt, kinds: &Kinds) -> String {
     format!(
-        "The majority vote labels {} of {} photos wrongly, {} {}. {}",
+        "The majority vote labels {} of {} photos wrongly, Dawid–Skene with selected workers {}. {}",
         percent(vote.outcome.error_rate, 1),
         crowd.tasks.len(),
-        last.outcome.method,
         percent(last.outcome.error_rate, 1),
         kinds.sentence()
     )
