@@ -5,7 +5,12 @@ mod sample_report;
 #[path = "common/well_formed.rs"]
 mod well_formed;
 
+use mixlet_runtime::crowd::analysis::{Analysis, AnalysisOptions};
+use mixlet_runtime::crowd::answers::Repeats;
+use mixlet_runtime::crowd::generate::{CrowdSpec, generate};
 use mixlet_runtime::crowd::report::{CrowdReport, DoubtfulTask, GoldSummary, MethodLine, WorkerLine, render};
+use mixlet_runtime::crowd::selection::{Choice, Select};
+use mixlet_runtime::crowd::{Crowd, page::report};
 use proptest::prelude::*;
 use sample_report::Sample;
 use well_formed::check;
@@ -30,8 +35,7 @@ fn every_part_of_a_full_report_is_on_the_page() {
     for picture in pictures {
         assert!(html.contains(&format!("aria-labelledby=\"{picture}-")), "no picture {picture}");
     }
-    for text in
-        ["15 of 39 workers carry the labels", "Tasks most in doubt", "--select auto", "one label only"]
+    for text in ["15 of 39 workers carry the labels", "Tasks most in doubt", "--select 15", "one label only"]
     {
         assert!(html.contains(text), "no '{text}'");
     }
@@ -81,6 +85,40 @@ fn hostile_names_stay_names() {
     }
 }
 
+/// Two in three workers guess.
+fn mostly_guessing() -> Crowd {
+    let spec = CrowdSpec { tasks: 300, workers: 60, spammers: 0.65, ..CrowdSpec::default() };
+    let made = generate(&spec.check().unwrap(), 4);
+    Crowd::from_arrays(&made.tasks, &made.workers, &made.labels, Repeats::First).unwrap()
+}
+
+#[test]
+fn the_first_workers_of_the_page_are_the_selected_ones() {
+    let crowd = mostly_guessing();
+    for (select, measure, reason) in [
+        (Select::Auto, "Relevance in nats per task", "10-fold held-out prediction"),
+        (Select::First(17), "Information in nats", "than guessing would"),
+    ] {
+        let options = AnalysisOptions { select, ..AnalysisOptions::default() };
+        let analysis = Analysis::run(&crowd, &options, &mut ()).unwrap();
+        let report = report(&crowd, &analysis).unwrap();
+        let cut = report.cut.unwrap();
+        assert!(0 < cut && cut < crowd.workers.len(), "{select:?} cuts at {cut}");
+        let selected: Vec<&str> =
+            analysis.selected().into_iter().map(|worker| crowd.workers.get(worker as usize)).collect();
+        let (used, others) = report.workers.split_at(cut);
+        assert_eq!(used.iter().map(|worker| worker.name).collect::<Vec<_>>(), selected, "{select:?}");
+        assert!(used.iter().all(|worker| worker.selected) && !others.iter().any(|worker| worker.selected));
+        assert!(report.workers.is_sorted_by(|a, b| a.measure >= b.measure), "{select:?}");
+
+        let html = page(&report);
+        for text in [measure, reason, &format!("{cut} used")] {
+            assert!(html.contains(text), "{select:?}: no '{text}'");
+        }
+        assert_eq!(html.contains("guessing would"), select != Select::Auto);
+    }
+}
+
 #[test]
 fn edges_render() {
     let empty = CrowdReport::default();
@@ -89,7 +127,7 @@ fn edges_render() {
         let sample = Sample::new(workers, classes);
         let mut report = sample.report();
         page(&report);
-        report.objective = &report.objective[..1];
+        report.objective.truncate(1);
         report.cut = None;
         report.confidence = vec![7];
         page(&report);
@@ -138,6 +176,7 @@ proptest! {
         more in (numbers(), numbers(), numbers()),
         bins in prop::collection::vec(any::<u64>(), 0..120),
         cut in prop::option::of(any::<usize>()),
+        choice in prop::sample::select(vec![Choice::Asked, Choice::HeldOut, Choice::Open]),
         null in prop::option::of(number()),
     ) {
         let (objective, shares, f1) = more;
@@ -150,12 +189,13 @@ proptest! {
             figures: Vec::new(),
             warnings: &texts,
             workers: names.iter().map(|(name, a, b, c, d, answers)| WorkerLine {
-                name, answers: *answers, accuracy: *a, accuracy_low: *b, accuracy_high: *c, information: *d,
+                name, answers: *answers, accuracy: *a, accuracy_low: *b, accuracy_high: *c, measure: *d,
                 selected: answers % 2 == 0, confusion: square,
             }).collect(),
+            choice,
             cut,
             null_information: null,
-            objective: &objective,
+            objective,
             confidence: bins.clone(),
             doubtful: names.iter().map(|(name, a, b, c, _, _)| DoubtfulTask {
                 task: name, label: name, confidence: *a, entropy: *b, probabilities: shares.clone(),

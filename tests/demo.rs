@@ -49,8 +49,9 @@ fn the_story_holds_on_every_seed() {
             sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
         }
     }
-    // Single seeds vary; together each method beats the one before.
-    assert!(errors.is_sorted_by(|simpler, better| simpler > better), "{errors:?}");
+    // Single seeds vary; together each method beats the one before, and the workers selected do as well as all.
+    assert!(errors[..3].is_sorted_by(|simpler, better| simpler > better), "{errors:?}");
+    assert!(errors[3] < 1.05 * errors[2], "{errors:?}");
     for [generated, recognised, mistaken] in kinds {
         assert!(10 * recognised >= 9 * generated && 10 * mistaken <= generated, "{kinds:?}");
     }

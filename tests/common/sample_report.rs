@@ -3,6 +3,7 @@
 use mixlet_runtime::crowd::report::{
     CrowdReport, DoubtfulTask, Figure, GoldSummary, MethodLine, WorkerLine, confidence_bins,
 };
+use mixlet_runtime::crowd::selection::Choice;
 
 /// Names that try to break out of the page, reorder it, or push it wide.
 pub const HOSTILE: [&str; 8] = [
@@ -61,7 +62,7 @@ impl Sample {
         let cut = workers * 2 / 5;
         CrowdReport {
             title: "bird/answers.csv",
-            command: "mixlet crowd fit bird/answers.csv --gold bird/gold.csv --select auto --report bird.html",
+            command: "mixlet crowd fit bird/answers.csv --gold bird/gold.csv --select 15 --report bird.html",
             verdict: format!(
                 "{cut} of {workers} workers carry the labels: with them 9 of 108 tasks are wrong, with all \
                  {workers} it would be 11, by majority vote 26."
@@ -70,9 +71,10 @@ impl Sample {
             warnings: &self.warnings,
             labels: self.labels.iter().map(String::as_str).collect(),
             workers: (0..workers).map(|i| self.worker(i, i < cut)).collect(),
+            choice: Choice::Asked,
             cut: Some(cut),
             null_information: Some(0.012),
-            objective: &self.objective,
+            objective: self.objective.clone(),
             confidence: confidence_bins((0..4000).map(|i| 1.0 - 0.5 * (f64::from(i) / 4000.0).powi(6)), 100),
             class_shares: (0..classes)
                 .map(|k| 2.0 * (classes - k) as f64 / (classes * (classes + 1)) as f64)
@@ -118,7 +120,7 @@ impl Sample {
             accuracy,
             accuracy_low: (accuracy - half).max(0.0),
             accuracy_high: (accuracy + half).min(1.0),
-            information: 0.62 * left.powi(3) * (classes.max(2) as f64).ln(),
+            measure: 0.62 * left.powi(3) * (classes.max(2) as f64).ln(),
             selected,
             confusion: &self.confusions[i],
         }

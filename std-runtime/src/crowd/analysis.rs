@@ -114,6 +114,13 @@ pub struct Seconds {
     pub select: f64,
 }
 
+impl Seconds {
+    /// All of them.
+    pub fn total(&self) -> f64 {
+        self.read + self.start + self.fit + self.select
+    }
+}
+
 impl Analysis {
     /// Analyses a crowd.
     ///
@@ -174,9 +181,17 @@ impl Analysis {
         posteriors.map(mixlet_core::em::most_likely_class).collect()
     }
 
-    /// All workers: by information, else as they were ordered to be selected, else by number.
+    /// `[workers]`: what [`order`](Self::order) is by: the selection's measure, else information.
+    pub fn measure(&self) -> Option<&[f64]> {
+        match &self.selection {
+            Some(selection) => Some(&selection.measure),
+            None => self.information.as_deref(),
+        }
+    }
+
+    /// All workers: as they were ordered to be selected, else by information, else by number.
     pub fn order(&self) -> Vec<u32> {
-        if let (Some(selection), None) = (&self.selection, &self.information) {
+        if let Some(selection) = &self.selection {
             return selection.order.clone();
         }
         let mut order: Vec<u32> = (0..self.accuracies.len() as u32).collect();
@@ -184,13 +199,6 @@ impl Analysis {
             mixlet_core::select::order_by_information(information, &mut order);
         }
         order
-    }
-
-    /// How many of the first workers of [`order`](Self::order) spoke; none if they are not those who did.
-    pub fn cut(&self) -> Option<usize> {
-        let count = self.selection.as_ref()?.count;
-        let is_cut = self.order().iter().take(count).all(|&worker| self.is_selected[worker as usize]);
-        is_cut.then_some(count)
     }
 
     /// The workers who spoke: best first after a selection, else by number.

@@ -10,7 +10,7 @@ use super::analysis::{Analysis, GoldScores};
 use super::ask_next::entropy;
 use super::fit::Method;
 use super::report::{CrowdReport, DoubtfulTask, Figure, GoldSummary, WorkerLine, confidence_bins, render};
-use super::selection::{Index, Selection};
+use super::selection::{Choice, Index, Selection};
 use crate::error::Result;
 use crate::report::number::{count, decimal, percent};
 use crate::threads;
@@ -24,39 +24,33 @@ const SURE: f64 = 0.95;
 
 /// Renders an analysis; `command` makes the page again.
 pub fn page(crowd: &Crowd, analysis: &Analysis, title: &str, command: &str) -> Result<String> {
+    Ok(render(&CrowdReport { title, command, ..report(crowd, analysis)? })?)
+}
+
+/// What the page shows of an analysis, without a title.
+pub fn report<'a>(crowd: &'a Crowd, analysis: &'a Analysis) -> Result<CrowdReport<'a>> {
     let answers = crowd.answers()?;
-    let labels = crowd.labels.len();
-    let confusions: Vec<Vec<f64>> = analysis
-        .fit
-        .conditionals
-        .chunks_exact(labels * labels)
-        .map(|table| transposed(table, labels))
-        .collect();
-    let objective: Vec<f64> = analysis.fit.rounds.iter().map(|round| round.objective).collect();
-    let confidences = analysis.fit.posteriors.chunks_exact(labels).map(confidence);
-    let report = CrowdReport {
-        title,
-        command,
+    let choice = analysis.selection.as_ref().map_or(Choice::Asked, |selection| selection.choice);
+    let confidences = analysis.fit.posteriors.chunks_exact(crowd.labels.len()).map(confidence);
+    Ok(CrowdReport {
         verdict: verdict(crowd, analysis),
         figures: figures(crowd, answers, analysis),
         warnings: &analysis.warnings,
         labels: crowd.labels.iter().collect(),
-        workers: workers(crowd, analysis, &confusions),
-        cut: analysis.cut(),
-        null_information: guessing_information(answers)?,
-        objective: &objective,
+        workers: workers(crowd, analysis),
+        choice,
+        cut: analysis.selection.as_ref().map(|selection| selection.count),
+        null_information: match choice {
+            Choice::Asked => guessing_information(answers)?,
+            Choice::HeldOut | Choice::Open => None,
+        },
+        objective: analysis.fit.rounds.iter().map(|round| round.objective).collect(),
         confidence: confidence_bins(confidences, BINS),
         class_shares: analysis.fit.class_shares.clone(),
         doubtful: doubtful(crowd, answers, analysis),
-        comparison: Vec::new(),
         gold: analysis.gold.as_ref().map(gold),
-    };
-    Ok(render(&report)?)
-}
-
-/// `[true, given]` from `[given, true]`.
-fn transposed(table: &[f64], labels: usize) -> Vec<f64> {
-    (0..labels).flat_map(|class| table.iter().skip(class).step_by(labels).copied()).collect()
+        ..CrowdReport::default()
+    })
 }
 
 fn confidence(posterior: &[f64]) -> f64 {
@@ -136,7 +130,8 @@ fn figures(crowd: &Crowd, answers: Answers<'_>, analysis: &Analysis) -> Vec<Figu
 }
 
 /// Workers in order.
-fn workers<'a>(crowd: &'a Crowd, analysis: &Analysis, confusions: &'a [Vec<f64>]) -> Vec<WorkerLine<'a>> {
+fn workers<'a>(crowd: &'a Crowd, analysis: &'a Analysis) -> Vec<WorkerLine<'a>> {
+    let cells = crowd.labels.len() * crowd.labels.len();
     let line = |worker: u32| {
         let worker = worker as usize;
         let accuracy = &analysis.accuracies[worker];
@@ -146,9 +141,9 @@ fn workers<'a>(crowd: &'a Crowd, analysis: &Analysis, confusions: &'a [Vec<f64>]
             accuracy: accuracy.accuracy,
             accuracy_low: accuracy.low,
             accuracy_high: accuracy.high,
-            information: analysis.information.as_ref().map_or(f64::NAN, |information| information[worker]),
+            measure: analysis.measure().map_or(f64::NAN, |measure| measure[worker]),
             selected: analysis.is_selected[worker],
-            confusion: &confusions[worker],
+            confusion: &analysis.fit.conditionals[worker * cells..][..cells],
         }
     };
     analysis.order().into_iter().map(line).collect()

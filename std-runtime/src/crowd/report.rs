@@ -10,6 +10,7 @@ mod fit;
 mod labels;
 mod workers;
 
+use super::selection::Choice;
 use crate::report::PictureError;
 pub use crate::report::page::Figure;
 use crate::report::page::{Page, Section};
@@ -31,12 +32,14 @@ pub struct CrowdReport<'a> {
     pub labels: Vec<&'a str>,
     /// Workers, the most informative first.
     pub workers: Vec<WorkerLine<'a>>,
+    /// Who said how many of them are used, and what they are ordered by.
+    pub choice: Choice,
     /// How many of the first workers were used, if a selection was made.
     pub cut: Option<usize>,
     /// Information that a worker who guesses would show by chance, in nats.
     pub null_information: Option<f64>,
     /// Objective after each round.
-    pub objective: &'a [f64],
+    pub objective: Vec<f64>,
     /// Tasks per equal-width bin of confidence over `0..=1`; see [`confidence_bins`].
     pub confidence: Vec<u64>,
     /// `[K]`: share of tasks in each class.
@@ -62,11 +65,11 @@ pub struct WorkerLine<'a> {
     pub accuracy_low: f64,
     /// Upper end of its interval.
     pub accuracy_high: f64,
-    /// Sum of the mutual information with every other worker, in nats.
-    pub information: f64,
+    /// What workers are ordered by; [`Choice`] says what it is.
+    pub measure: f64,
     /// Whether the labels rest on this worker.
     pub selected: bool,
-    /// `[K, K]`, row true class, column given one; NaN where unknown, empty if all is.
+    /// `[K (given), K (true)]`: probability of each answer; NaN where unknown, empty if all is.
     pub confusion: &'a [f64],
 }
 

@@ -13,6 +13,8 @@ use super::fit::{FitOptions, PooledPrior, Start};
 use crate::error::{Error, Result};
 use crate::threads;
 
+pub use auto::{FOLDS, LEAST_ANSWERS};
+
 /// How many workers speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub enum Select {
@@ -23,6 +25,18 @@ pub enum Select {
     Auto,
     /// The first so many by information.
     First(usize),
+}
+
+/// Who said how many workers speak, and so what they are ordered by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Choice {
+    /// The user; by information: what a worker's answers tell about everybody else's, in nats.
+    #[default]
+    Asked,
+    /// Held-out prediction; by relevance: what a worker's answers tell about the labels, in nats per task.
+    HeldOut,
+    /// Nobody, as a fit of all answers cannot tell workers apart: everybody speaks; by relevance.
+    Open,
 }
 
 /// Some of the answers of a crowd.
@@ -57,6 +71,10 @@ pub struct Selection {
     pub count: usize,
     /// Answers that a task keeps at least, also from workers not selected.
     pub least_answers: usize,
+    /// Who said how many, and what the order is by.
+    pub choice: Choice,
+    /// `[workers]`: the numbers that the order is by; empty where only the order was given.
+    pub measure: Vec<f64>,
     /// The pooled prior that the selection was made with.
     pooled: Option<PooledPrior>,
     subset: Subset,
@@ -82,7 +100,8 @@ impl Selection {
             }
             out.extend(task.iter().filter(|&&cell| rank(cell) < end));
         });
-        Self { order, count, least_answers, pooled: None, subset }
+        let (choice, measure) = (Choice::Asked, Vec::new());
+        Self { order, count, least_answers, choice, measure, pooled: None, subset }
     }
 
     /// The selected workers, best first.
@@ -134,7 +153,8 @@ pub fn select(
         Select::First(count) => {
             let mut order = vec![0; answers.workers()];
             order_by_information(information, &mut order);
-            Ok(Some(Selection::new(answers, order, count, 0)))
+            let selection = Selection::new(answers, order, count, 0);
+            Ok(Some(Selection { measure: information.to_vec(), ..selection }))
         }
         Select::Auto => auto::choose(answers, options, progress).map(Some),
     }

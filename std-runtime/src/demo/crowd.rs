@@ -14,7 +14,6 @@ use crate::crowd::generate::{CrowdSpec, GeneratedCrowd, WorkerKind, generate};
 use crate::demo::{DemoOptions, Guide};
 use crate::error::Result;
 use crate::report::number::{decimal, percent, seconds};
-use kinds::Judgement;
 pub use kinds::{KindOutcome, Kinds};
 use methods::Attempt;
 pub use methods::MethodOutcome;
@@ -64,14 +63,13 @@ pub fn visit(options: &DemoOptions, guide: &mut Guide<'_>) -> Result<CrowdOutcom
     }
     let crowd = birds::crowd(&made)?;
     let answers = crowd.answers()?;
-    let attempts = methods::run_all(answers, &made.truth, options.seed)?;
+    let attempts = methods::run_all(&crowd, options.seed)?;
     guide.table(&["Method", "#Errors", "#Error rate", "#Time", "Note"], &rows(&attempts))?;
     // What a user of `--select auto` would look at.
     let [.., last] = &attempts;
-    let judgement = Judgement::new(answers, &last.fit.posteriors);
-    let kinds = Kinds::compare(&made.kinds, &judgement.kinds());
+    let kinds = Kinds::compare(&made.kinds, &kinds::recognise(answers, &last.analysis.fit.posteriors));
     guide.say(&kinds.sentence())?;
-    guide.show(page::pictures(&crowd, &attempts, &judgement, &kinds)?);
+    guide.show(page::pictures(&crowd, &attempts, &kinds)?);
     Ok(CrowdOutcome {
         tasks: answers.tasks(),
         workers: answers.workers(),

@@ -11,6 +11,7 @@ use crate::crowd::analysis::{Analysis, AnalysisOptions};
 use crate::crowd::fit::{self, Start};
 use crate::crowd::model::CrowdModel;
 use crate::crowd::read::{ReadOptions, read_crowd, read_known_workers, read_start, read_task_labels};
+use crate::crowd::selection::Select;
 use crate::crowd::{Crowd, page, write};
 use crate::error::Result;
 use crate::output::write_file;
@@ -28,7 +29,9 @@ pub(super) fn run(options: &FitOptions) -> Result<()> {
     let analysis_options = AnalysisOptions {
         fit: fit_options(options, &crowd, &read_options)?,
         select: options.model.select,
-        information: options.outputs.workers.is_some() || options.outputs.report.is_some(),
+        // The page shows it where no selection brings an order of its own.
+        information: options.outputs.workers.is_some()
+            || options.outputs.report.is_some() && options.model.select == Select::All,
         residue: options.model.residue,
     };
     let read = clock.elapsed().as_secs_f64();

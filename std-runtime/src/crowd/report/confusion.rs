@@ -34,6 +34,9 @@ pub(super) fn section<'a>(report: &CrowdReport<'_>) -> Result<Option<Section<'a>
         let least = known.get(known.len() - EACH_END..).unwrap_or(&[]).to_vec();
         vec![("Most informative", known.into_iter().take(EACH_END).collect()), ("Least informative", least)]
     };
+    // Fewer answers than cells.
+    let is_thin = |(_, worker): &(usize, &WorkerLine<'_>)| worker.answers < (classes * classes) as u64;
+    let thin = groups.iter().any(|(_, workers)| workers.iter().any(is_thin));
     let mut body = String::new();
     for (title, workers) in groups {
         let pictures: Result<String, _> =
@@ -43,7 +46,7 @@ pub(super) fn section<'a>(report: &CrowdReport<'_>) -> Result<Option<Section<'a>
             pictures?
         ));
     }
-    let body = card("Confusion of single workers", &help(classes, shown.len()), &body);
+    let body = card("Confusion of single workers", &help(classes, shown.len(), thin), &body);
     let lead =
         "A good worker has a strong diagonal. One strong column is a worker who always says the same; \
                 a strong cell off the diagonal is one who mixes classes up, which the model can undo."
@@ -52,7 +55,7 @@ pub(super) fn section<'a>(report: &CrowdReport<'_>) -> Result<Option<Section<'a>
 }
 
 /// How to read a map.
-fn help(classes: usize, shown: usize) -> String {
+fn help(classes: usize, shown: usize, thin: bool) -> String {
     let mut help =
         "Rows are true labels, columns what the worker said; the stronger the colour, the more often."
             .to_owned();
@@ -65,6 +68,9 @@ fn help(classes: usize, shown: usize) -> String {
         help.push_str(&format!(
             " The {shown} commonest of {classes} classes; the last column holds all other answers."
         ));
+    }
+    if thin {
+        help.push_str(" Where a worker gave few answers, the map shows mostly what is assumed of everybody.");
     }
     help
 }
@@ -96,14 +102,15 @@ fn multiple(
 ) -> Result<String, PictureError> {
     let map = HeatMap::shares(&report.labels, shown, worker.confusion);
     let title = format!("Confusion of worker {}", html::shorten(worker.name, 60));
-    let description = format!("Place {} by information, accuracy {}.", rank + 1, percent(worker.accuracy, 0));
+    let description = format!("Place {} in the order, accuracy {}.", rank + 1, percent(worker.accuracy, 0));
     let id = format!("confusion-{rank}");
     let picture = Picture { id: &id, title: &title, description: &description, shape: Shape::Small };
     Ok(format!(
-        "<div><h4>{}</h4><p>{} right, {} answers</p>\n{}</div>\n",
+        "<div><h4>{}</h4><p>{} right, {} {}</p>\n{}</div>\n",
         name(worker.name, 22),
         percent(worker.accuracy, 0),
         count(worker.answers),
+        if worker.answers == 1 { "answer" } else { "answers" },
         picture.draw(|canvas| map.paint(canvas))?
     ))
 }
@@ -117,9 +124,14 @@ pub(super) struct HeatMap<'a> {
 }
 
 impl<'a> HeatMap<'a> {
-    /// Of a matrix whose rows sum to one.
-    fn shares(labels: &[&'a str], shown: &[usize], matrix: &[f64]) -> Self {
-        Self::new(labels, shown, matrix, |value, _| (value, format!("{:.0}", value.clamp(0.0, 9.99) * 100.0)))
+    /// Of probabilities `[given, true]`.
+    fn shares(labels: &[&'a str], shown: &[usize], conditionals: &[f64]) -> Self {
+        let classes = labels.len();
+        let row = |class| conditionals.iter().skip(class).step_by(classes).copied();
+        let matrix: Vec<f64> = (0..classes).flat_map(row).collect();
+        Self::new(labels, shown, &matrix, |value, _| {
+            (value, format!("{:.0}", value.clamp(0.0, 9.99) * 100.0))
+        })
     }
 
     /// Of a matrix of counts; shades are shares of the row.

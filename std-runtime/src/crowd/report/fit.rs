@@ -13,7 +13,7 @@ const POINTS: usize = 400;
 
 /// Nothing to say without rounds.
 pub(super) fn section<'a>(report: &CrowdReport<'_>) -> Result<Option<Section<'a>>, PictureError> {
-    let objective = report.objective;
+    let objective = &report.objective[..];
     let (Some(first), Some(last)) = (objective.first(), objective.last()) else { return Ok(None) };
     let title = "Objective by round";
     let help = format!(

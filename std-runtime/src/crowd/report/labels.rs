@@ -179,7 +179,7 @@ fn votes(votes: &[u64], labels: &[&str]) -> String {
         .iter()
         .take(3)
         .map(|(class, votes)| {
-            format!("{} × {}", count(*votes), name(labels.get(*class).copied().unwrap_or("?"), 16))
+            format!("{}: {}", name(labels.get(*class).copied().unwrap_or("?"), 16), count(*votes))
         })
         .collect();
     format!("<span class=\"together\">{}{more}</span>", words.join(", "))

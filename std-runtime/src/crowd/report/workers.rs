@@ -1,8 +1,9 @@
-//! Workers: their order by information with the cut, their accuracy with intervals, and the table.
+//! Workers: their order with the cut, their accuracy with intervals, and the table.
 
 use plotters::style::text_anchor::HPos;
 
 use super::{CrowdReport, WorkerLine, buckets, mean};
+use crate::crowd::selection::{Choice, FOLDS, LEAST_ANSWERS};
 use crate::report::chart::{Axis, Canvas, Drawn, Picture, Plot, Shape};
 use crate::report::html::name;
 use crate::report::number::{count, decimal, percent, significant};
@@ -14,48 +15,86 @@ use crate::report::{PictureError, page};
 /// Rows of the table: this many from the top and half as many from the bottom.
 const TABLE_TOP: usize = 120;
 
+/// What workers are ordered by, in words.
+struct Measure {
+    name: &'static str,
+    unit: &'static str,
+    meaning: &'static str,
+}
+
+impl Measure {
+    fn of(choice: Choice) -> Self {
+        match choice {
+            Choice::Asked => Self {
+                name: "Information",
+                unit: "nats",
+                meaning: "Information is how much a worker's answers tell about everybody else's.",
+            },
+            Choice::HeldOut | Choice::Open => Self {
+                name: "Relevance",
+                unit: "nats per task",
+                meaning: "Relevance is how much a worker's answers tell about the labels; who answers more tasks \
+                          tells more.",
+            },
+        }
+    }
+}
+
 /// Nothing to say without workers.
 pub(super) fn section<'a>(report: &CrowdReport<'_>) -> Result<Option<Section<'a>>, PictureError> {
     if report.workers.is_empty() {
         return Ok(None);
     }
-    let body = [order_card(report)?, accuracy_card(report)?, table_card(&report.workers)].concat();
-    let lead = "Information is how much a worker's answers tell about everybody else's. It honours whoever \
-                answers in a pattern, even a wrong one, and nobody who guesses."
-        .to_owned();
+    let body = [order_card(report)?, accuracy_card(report)?, table_card(report)].concat();
+    let lead = format!(
+        "{} It honours whoever answers in a pattern, even a wrong one, and nobody who guesses.",
+        Measure::of(report.choice).meaning
+    );
     Ok(Some(Section { id: "workers", title: "Workers", lead, body }))
 }
 
-/// Workers by information, with the cut.
+/// Workers by their measure, with the cut.
 fn order_card(report: &CrowdReport<'_>) -> Result<String, PictureError> {
-    let title = "Workers by information";
+    let title = format!("Workers by {}", Measure::of(report.choice).name.to_lowercase());
     let workers = count(report.workers.len() as u64);
     let mut help = match report.cut {
+        _ if report.workers.iter().all(|worker| worker.selected) => {
+            format!("All {workers} workers were used.")
+        }
         Some(cut) => {
             format!("Workers to the left of the line were used: {} of {workers}.", count(cut as u64))
-        }
-        None if report.workers.iter().all(|worker| worker.selected) => {
-            format!("All {workers} workers were used.")
         }
         None => "Workers in colour were used.".to_owned(),
     };
     if report.null_information.is_some_and(f64::is_finite) {
         help.push_str(" A worker below the dashed line tells no more than guessing would.");
     }
-    let picture = Picture { id: "order", title, description: &help, shape: Shape::Wide };
+    help.push_str(&reason(report.choice));
+    let picture = Picture { id: "order", title: &title, description: &help, shape: Shape::Wide };
     let svg = picture.draw(|canvas| paint_order(canvas, report))?;
-    Ok(card(title, &help, &svg))
+    Ok(card(&title, &help, &svg))
+}
+
+/// How the number of workers came about.
+fn reason(choice: Choice) -> String {
+    match choice {
+        Choice::Asked => String::new(),
+        Choice::HeldOut => format!(
+            " Their number was chosen by {FOLDS}-fold held-out prediction of the answers: it is the largest within \
+             one standard error of the best. Every task keeps at least {LEAST_ANSWERS} answers if it has them, \
+             also from workers who were not used."
+        ),
+        Choice::Open => " No smaller number was tried: the answers do not tell the workers apart.".to_owned(),
+    }
 }
 
 /// One bar per worker, or per group of neighbours where there are more workers than pixels.
 fn paint_order(canvas: &Canvas<'_>, report: &CrowdReport<'_>) -> Drawn {
     let workers = &report.workers;
-    let scale = information_scale(workers, report.null_information);
-    let name = if scale.is_powers() {
-        "Information in nats, each line ten times the next"
-    } else {
-        "Information in nats"
-    };
+    let scale = measure_scale(workers, report.null_information);
+    let Measure { name, unit, .. } = Measure::of(report.choice);
+    let powers = if scale.is_powers() { ", each line ten times the next" } else { "" };
+    let name = &format!("{name} in {unit}{powers}");
     let mut plot =
         Plot::new(canvas, &rank_axis(canvas, workers.len()), &Axis { scale, ticks: scale.ticks(5), name })?;
     // Bars of a few workers stand apart and are no wider than a twelfth of the axis.
@@ -65,20 +104,20 @@ fn paint_order(canvas: &Canvas<'_>, report: &CrowdReport<'_>) -> Drawn {
         let used = 2 * group.iter().filter(|worker| worker.selected).count() >= group.len();
         let (from, to) = (range.start as f64 + gap, range.end as f64 - gap);
         let tone = if used { Tone::Accent } else { Tone::Off };
-        plot.bar((from, to), mean(group.iter().map(|worker| worker.information)), tone)?;
+        plot.bar((from, to), mean(group.iter().map(|worker| worker.measure)), tone)?;
     }
     if let Some(null) = report.null_information {
         plot.mark_y(null, "guessing", HPos::Right)?;
     }
     match report.cut {
-        Some(cut) => plot.mark_x(cut as f64, &format!("{} used", count(cut as u64))),
-        None => Ok(()),
+        Some(cut) if cut < workers.len() => plot.mark_x(cut as f64, &format!("{} used", count(cut as u64))),
+        _ => Ok(()),
     }
 }
 
 /// Linear from zero, or in powers of ten where half of the workers would otherwise be too small to see.
-fn information_scale(workers: &[WorkerLine<'_>], null: Option<f64>) -> Scale {
-    let values = || workers.iter().map(|worker| worker.information).chain(null);
+fn measure_scale(workers: &[WorkerLine<'_>], null: Option<f64>) -> Scale {
+    let values = || workers.iter().map(|worker| worker.measure).chain(null);
     let mut positive: Vec<f64> = values().filter(|v| v.is_finite() && *v > 0.0).collect();
     positive.sort_by(f64::total_cmp);
     match (positive.get(positive.len() / 2), positive.first(), positive.last()) {
@@ -132,7 +171,7 @@ fn paint_accuracy(canvas: &Canvas<'_>, report: &CrowdReport<'_>) -> Drawn {
         let Some(group) = workers.get(range) else { continue };
         let used = 2 * group.iter().filter(|worker| worker.selected).count() >= group.len();
         let interval = match group {
-            [one] => (one.accuracy_low, one.accuracy, one.accuracy_high),
+            [one] if workers.len() <= MARKS => (one.accuracy_low, one.accuracy, one.accuracy_high),
             many => spread(many),
         };
         plot.interval(middle, interval, if used { Tone::Accent } else { Tone::Off })?;
@@ -148,8 +187,10 @@ fn spread(workers: &[WorkerLine<'_>]) -> (f64, f64, f64) {
 }
 
 /// Every worker, or the two ends of a long list.
-fn table_card(workers: &[WorkerLine<'_>]) -> String {
-    let heads = ["#Rank", "Worker", "#Answers", "#Accuracy", "#Interval", "#Information", "Used"];
+fn table_card(report: &CrowdReport<'_>) -> String {
+    let workers = &report.workers;
+    let measure = format!("#{}", Measure::of(report.choice).name);
+    let heads = ["#Rank", "Worker", "#Answers", "#Accuracy", "#Interval", &measure, "Used"];
     let line = |(i, worker): (usize, &WorkerLine<'_>)| Row::Cells(cells(i + 1, worker));
     let bottom =
         if workers.len() > TABLE_TOP * 3 / 2 { workers.len() - TABLE_TOP / 2 } else { workers.len() };
@@ -179,7 +220,7 @@ fn cells(rank: usize, worker: &WorkerLine<'_>) -> Vec<String> {
         count(worker.answers),
         percent(worker.accuracy, 1),
         format!("{} – {}", decimal(worker.accuracy_low * 100.0, 1), decimal(worker.accuracy_high * 100.0, 1)),
-        significant(worker.information),
+        significant(worker.measure),
         used.to_owned(),
     ]
 }

@@ -26,14 +26,15 @@ use mixlet_core::observations::Answers;
 use mixlet_core::select::order_by_information;
 use rayon::prelude::*;
 
-use super::{Selection, Subset};
+use super::{Choice, Selection, Subset};
 use crate::crowd::ask_next::entropy;
 use crate::crowd::fit::{self, CrowdFit, FitOptions, Method, PooledPrior, Pseudocount, Start};
 use crate::error::Result;
 
 /// Answers that every task keeps, if it has them.
 pub const LEAST_ANSWERS: usize = 3;
-const FOLDS: usize = 10;
+/// Parts that the answers are held out in.
+pub const FOLDS: usize = 10;
 /// Rounds of the fits that only compare candidates.
 const ROUNDS: u32 = 30;
 /// The search goes from everybody downwards and ends after three candidates in a row that are worse than
@@ -52,7 +53,8 @@ pub(super) fn choose(
     let mut order = vec![0; answers.workers()];
     order_by_information(&relevances, &mut order);
     let (Some(pooled), None) = (base.pooled.clone(), base.collapse) else {
-        return Ok(Selection::new(answers, order, answers.workers(), LEAST_ANSWERS));
+        let everybody = Selection::new(answers, order, answers.workers(), LEAST_ANSWERS);
+        return Ok(Selection { choice: Choice::Open, measure: relevances, ..everybody });
     };
     let comparison = Comparison {
         folds: Folds::new(answers, &order, &base),
@@ -62,8 +64,9 @@ pub(super) fn choose(
         order,
     };
     let count = comparison.choose(progress)?;
-    let selection = Selection::new(answers, comparison.order, count, LEAST_ANSWERS);
-    Ok(Selection { pooled: Some(comparison.pooled), ..selection })
+    let Comparison { order, relevances: measure, pooled, .. } = comparison;
+    let selection = Selection::new(answers, order, count, LEAST_ANSWERS);
+    Ok(Selection { choice: Choice::HeldOut, measure, pooled: Some(pooled), ..selection })
 }
 
 /// `n_i / n · Σ_k π_k Σ_a C[i, a, k] · ln(C[i, a, k] / Σ_l π_l C[i, a, l])` for every worker `i`.

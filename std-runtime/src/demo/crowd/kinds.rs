@@ -13,71 +13,37 @@ const EXPERT_ACCURACY: f64 = 0.825;
 /// A worker who guesses is taken for an informative one once in a hundred times.
 const NULL_LEVEL: f64 = 0.99;
 
-/// What a fit says about every worker, from all their answers, used for the labels or not.
-#[derive(Debug)]
-pub struct Judgement {
-    labels: usize,
-    /// `[workers]`.
-    pub accuracies: Vec<WorkerAccuracy>,
-    /// `[workers]`: mutual information of answer and label, in nats.
-    pub information: Vec<f64>,
-    /// `[workers, labels, labels]`, row true class, column given one; NaN where a class was never met.
-    pub confusions: Vec<f64>,
+/// The kind of every worker, judged by posteriors `[tasks, labels]`: one rule for all, which knows nothing of the truth.
+pub fn recognise(answers: Answers<'_>, posteriors: &[f64]) -> Vec<WorkerKind> {
+    let labels = answers.labels();
+    let freedom = (labels as f64 - 1.0).powi(2);
+    let kind = |(worker, information): (WorkerAccuracy, f64)| match worker.accuracy {
+        _ if information < null_information(NULL_LEVEL, freedom, worker.answers.into()) => {
+            WorkerKind::Spammer
+        }
+        accuracy if accuracy < 1.0 / labels as f64 => WorkerKind::Adversary,
+        accuracy if accuracy > EXPERT_ACCURACY => WorkerKind::Expert,
+        _ => WorkerKind::Ordinary,
+    };
+    worker_accuracies(answers, posteriors)
+        .into_iter()
+        .zip(information(answers, posteriors))
+        .map(kind)
+        .collect()
 }
 
-impl Judgement {
-    /// Judges all workers by posteriors `[tasks, labels]`.
-    pub fn new(answers: Answers<'_>, posteriors: &[f64]) -> Self {
-        let labels = answers.labels();
-        // Expected counts `[workers, labels (given), labels (true)]`.
-        let mut counts = vec![0.0; answers.cell_count() * labels];
-        for (cells, posterior) in answers.rows(0..answers.tasks()).zip(posteriors.chunks_exact(labels)) {
-            for &cell in cells {
-                let row = &mut counts[cell as usize * labels..][..labels];
-                row.iter_mut().zip(posterior).for_each(|(count, q)| *count += q);
-            }
-        }
-        let tables = || counts.chunks_exact(labels * labels);
-        Self {
-            labels,
-            accuracies: worker_accuracies(answers, posteriors),
-            information: tables().map(|table| mutual_information(table, labels)).collect(),
-            confusions: tables().flat_map(|table| confusion(table, labels)).collect(),
+/// `[workers]`: mutual information of answer and label, in nats.
+fn information(answers: Answers<'_>, posteriors: &[f64]) -> Vec<f64> {
+    let labels = answers.labels();
+    // Expected counts `[workers, labels (given), labels (true)]`.
+    let mut counts = vec![0.0; answers.cell_count() * labels];
+    for (cells, posterior) in answers.rows(0..answers.tasks()).zip(posteriors.chunks_exact(labels)) {
+        for &cell in cells {
+            let row = &mut counts[cell as usize * labels..][..labels];
+            row.iter_mut().zip(posterior).for_each(|(count, q)| *count += q);
         }
     }
-
-    /// The confusion matrix of one worker.
-    pub fn confusion(&self, worker: usize) -> &[f64] {
-        let cells = self.labels * self.labels;
-        &self.confusions[worker * cells..][..cells]
-    }
-
-    /// Information that so many answers of a guessing worker hardly ever show.
-    pub fn guessing(&self, answers: f64) -> f64 {
-        let freedom = (self.labels as f64 - 1.0).powi(2);
-        null_information(NULL_LEVEL, freedom, answers)
-    }
-
-    /// The kind of every worker: one rule for all, which knows nothing of the truth.
-    pub fn kinds(&self) -> Vec<WorkerKind> {
-        let chance = 1.0 / self.labels as f64;
-        let kind = |(worker, information): (&WorkerAccuracy, &f64)| match worker.accuracy {
-            _ if *information < self.guessing(worker.answers.into()) => WorkerKind::Spammer,
-            accuracy if accuracy < chance => WorkerKind::Adversary,
-            accuracy if accuracy > EXPERT_ACCURACY => WorkerKind::Expert,
-            _ => WorkerKind::Ordinary,
-        };
-        self.accuracies.iter().zip(&self.information).map(kind).collect()
-    }
-}
-
-/// Expected counts `[given, true]` as probabilities `[true, given]`.
-fn confusion(counts: &[f64], labels: usize) -> impl Iterator<Item = f64> {
-    (0..labels).flat_map(move |class| {
-        let column = || counts.iter().skip(class).step_by(labels);
-        let total: f64 = column().sum();
-        column().map(move |count| count / total)
-    })
+    counts.chunks_exact(labels * labels).map(|table| mutual_information(table, labels)).collect()
 }
 
 /// How many workers of a kind there are, and how many were recognised.
@@ -160,11 +126,10 @@ mod tests {
         let answers = Answers::new(4, 2, &offsets, &cells).unwrap();
         let truth: Vec<f64> =
             (0..40).flat_map(|task| if task % 2 == 0 { [1.0, 0.0] } else { [0.0, 1.0] }).collect();
-        let judgement = Judgement::new(answers, &truth);
-        assert_eq!(judgement.kinds(), [Expert, Spammer, Adversary, Ordinary]);
-        assert_eq!(judgement.confusion(2), [0.0, 1.0, 1.0, 0.0]);
+        let recognised = recognise(answers, &truth);
+        assert_eq!(recognised, [Expert, Spammer, Adversary, Ordinary]);
 
-        let kinds = Kinds::compare(&[Expert, Spammer, Spammer, Ordinary], &judgement.kinds());
+        let kinds = Kinds::compare(&[Expert, Spammer, Spammer, Ordinary], &recognised);
         assert_eq!(kinds.spammers, KindOutcome { generated: 2, recognised: 1, mistaken: 0 });
         assert_eq!(
             kinds.sentence(),

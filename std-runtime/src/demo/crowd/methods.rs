@@ -1,13 +1,12 @@
 //! The methods, each on the same answers, timed and scored against the truth.
 
-use std::time::Instant;
-
-use mixlet_core::observations::Answers;
 use serde::Serialize;
 
-use crate::crowd::fit::{CrowdFit, FitOptions, Method, fit};
+use crate::crowd::Crowd;
+use crate::crowd::analysis::{Analysis, AnalysisOptions};
+use crate::crowd::fit::{FitOptions, Method};
 use crate::crowd::score::Score;
-use crate::crowd::selection::{Select, Selection, select};
+use crate::crowd::selection::Select;
 use crate::error::Result;
 
 /// How a method did.
@@ -29,16 +28,14 @@ pub struct MethodOutcome {
 #[derive(Debug)]
 pub struct Attempt {
     pub outcome: MethodOutcome,
-    pub fit: CrowdFit,
-    pub selection: Option<Selection>,
-    pub score: Score,
+    pub analysis: Analysis,
 }
 
 /// Vote, one coin, Dawid–Skene, Dawid–Skene with selection.
-pub fn run_all(answers: Answers<'_>, truth: &[u32], seed: u64) -> Result<[Attempt; 4]> {
-    let run = |name, method, choice| {
-        let options = FitOptions { method, seed, ..FitOptions::default() };
-        attempt(name, &options, choice, answers, truth)
+pub fn run_all(crowd: &Crowd, seed: u64) -> Result<[Attempt; 4]> {
+    let run = |name, method, select| {
+        let fit = FitOptions { method, seed, ..FitOptions::default() };
+        attempt(name, crowd, &AnalysisOptions { fit, select, ..AnalysisOptions::default() })
     };
     Ok([
         run("Majority vote", Method::MajorityVote, Select::All)?,
@@ -48,37 +45,23 @@ pub fn run_all(answers: Answers<'_>, truth: &[u32], seed: u64) -> Result<[Attemp
     ])
 }
 
-fn attempt(
-    name: &'static str,
-    options: &FitOptions,
-    choice: Select,
-    answers: Answers<'_>,
-    truth: &[u32],
-) -> Result<Attempt> {
-    let start = Instant::now();
-    let selection = select(answers, options, choice, &[], &mut |_, _| ())?;
-    let speaking = speaking(selection.as_ref(), answers)?;
-    let fit = fit(speaking, options, &mut |_| ())?;
-    let seconds = start.elapsed().as_secs_f64();
-    let score = match options.method {
-        Method::MajorityVote => Score::of_vote(speaking, truth),
-        _ => Score::of_posteriors(&fit.posteriors, answers.labels(), truth, |task| {
-            !speaking.task(task).is_empty()
-        }),
+fn attempt(name: &'static str, crowd: &Crowd, options: &AnalysisOptions) -> Result<Attempt> {
+    let analysis = Analysis::run(crowd, options, &mut ())?;
+    let assumption = assumption(options.fit.method);
+    let note = match &analysis.selection {
+        Some(selection) => format!("{} of {} workers selected", selection.count, crowd.workers.len()),
+        None if analysis.fit.collapse.is_some() => format!("{assumption}; the fit collapsed"),
+        None => assumption.to_owned(),
     };
-    let note = match &selection {
-        Some(selection) => format!("{} of {} workers selected", selection.count, answers.workers()),
-        None if fit.collapse.is_some() => format!("{}; the fit collapsed", assumption(options.method)),
-        None => assumption(options.method).to_owned(),
+    let score = analysis.gold.as_ref().map(|gold| &gold.labels);
+    let outcome = MethodOutcome {
+        method: name,
+        errors: score.map_or(f64::NAN, |score| score.errors),
+        error_rate: score.map_or(f64::NAN, Score::error_rate),
+        seconds: analysis.seconds.total(),
+        note,
     };
-    let (errors, error_rate) = (score.errors, score.error_rate());
-    let outcome = MethodOutcome { method: name, errors, error_rate, seconds, note };
-    Ok(Attempt { outcome, fit, selection, score })
-}
-
-/// The answers that a fit used.
-pub fn speaking<'a>(selection: Option<&'a Selection>, answers: Answers<'a>) -> Result<Answers<'a>> {
-    selection.map_or(Ok(answers), |selection| selection.answers(answers))
+    Ok(Attempt { outcome, analysis })
 }
 
 fn assumption(method: Method) -> &'static str {
