@@ -1,4 +1,12 @@
 //! The runtime of mixlet: memory, threads, files and the command line around the kernels of `mixlet-core`.
+//!
+//! * [`crowd`]: from a CSV of answers to labels, and to the workers to trust.
+//! * [`table`], [`output`]: files that are read row by row, and written whole or not at all.
+//! * [`report`]: pages with pictures. [`demo`]: the tour. [`cli`]: the command line.
+//! * [`threads`], [`simd`]: core's kernels over several threads and with wide vectors, with the same results.
+//! * [`error`]: the one error, which names the file, the line and the remedy.
+//!
+#![doc = include_str!("../../README.md")]
 
 pub mod cli;
 pub mod crowd;
