@@ -9,14 +9,19 @@
 //! tabulate. Expected sufficient statistics are one flat slice that adds: over blocks, threads and
 //! hosts. The *objective*, log-likelihood + log-prior, never falls.
 
-use core::fmt;
 use core::ops::Range;
 
 pub mod dawid_skene;
+mod error;
+mod facts;
 pub mod one_coin;
 pub mod pooled;
 pub mod spectral;
 pub mod start;
+
+pub use error::EmError;
+pub(crate) use error::{check_length, check_number};
+pub use facts::RowFacts;
 
 /// Marks a row whose class is not known, in a slice of known classes.
 pub const UNKNOWN: u32 = u32::MAX;
@@ -59,63 +64,6 @@ pub trait LatentClassModel {
     /// The log-density of the parameters under the prior, up to a constant.
     fn log_prior(&self) -> f64;
 }
-
-/// What can go wrong in a fit.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum EmError {
-    /// A row has probability zero under every class.
-    ImpossibleRow {
-        /// The row.
-        row: usize,
-    },
-    /// A slice's length is not what the shape says.
-    Length {
-        /// Which slice.
-        what: &'static str,
-        /// Its length.
-        found: usize,
-        /// The length it must have.
-        expected: usize,
-    },
-    /// A known class is out of range.
-    KnownClass {
-        /// The row.
-        row: usize,
-        /// The rejected class.
-        class: u32,
-        /// The number of classes.
-        classes: usize,
-    },
-    /// A pseudocount, weight or tolerance is negative or not a number.
-    NotANonNegativeNumber {
-        /// Which setting.
-        what: &'static str,
-        /// The rejected value.
-        value: f64,
-    },
-}
-
-impl fmt::Display for EmError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::ImpossibleRow { row } => {
-                write!(f, "row {row} has probability zero under every class, expected a possible class")
-            }
-            Self::Length { what, found, expected } => {
-                write!(f, "{what} holds {found} values, expected {expected}")
-            }
-            Self::KnownClass { row, class, classes } => {
-                write!(f, "known class of row {row} is {class}, expected a value below {classes}")
-            }
-            Self::NotANonNegativeNumber { what, value } => {
-                write!(f, "{what} is {value}, expected a number that is not negative")
-            }
-        }
-    }
-}
-
-impl core::error::Error for EmError {}
 
 /// When a fit ends.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -256,65 +204,6 @@ pub fn most_likely_class(posterior: &[f64]) -> usize {
         }
     }
     best
-}
-
-/// What is known about rows beside their answers; the default is nothing.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct RowFacts<'a> {
-    /// `[rows]`: the class of each row, or [`UNKNOWN`]. A known class masks the others.
-    pub known_classes: Option<&'a [u32]>,
-    /// `[rows]`: how often each row counts.
-    pub weights: Option<&'a [f64]>,
-}
-
-impl<'a> RowFacts<'a> {
-    /// Checks lengths and ranges against the model's shape.
-    pub fn check(&self, rows: usize, classes: usize) -> Result<(), EmError> {
-        if let Some(known) = self.known_classes {
-            check_length("known classes", known.len(), rows)?;
-            let wrong = |&(_, &class): &(usize, &u32)| class != UNKNOWN && class as usize >= classes;
-            if let Some((row, &class)) = known.iter().enumerate().find(wrong) {
-                return Err(EmError::KnownClass { row, class, classes });
-            }
-        }
-        if let Some(weights) = self.weights {
-            check_length("weights", weights.len(), rows)?;
-            weights.iter().try_for_each(|&weight| check_number("weight", weight))?;
-        }
-        Ok(())
-    }
-
-    /// The weights of a range of rows.
-    #[inline(always)]
-    pub(crate) fn weights_of(&self, rows: Range<usize>) -> Option<&'a [f64]> {
-        self.weights.and_then(|weights| weights.get(rows))
-    }
-
-    /// Replaces `values` `[rows, classes]` of every other class than a row's known one by `masked`.
-    #[inline(always)]
-    pub(crate) fn mask(&self, rows: Range<usize>, classes: usize, values: &mut [f64], masked: f64) {
-        let Some(known) = self.known_classes.and_then(|known| known.get(rows)) else {
-            return;
-        };
-        for (row, &class) in values.chunks_exact_mut(classes).zip(known) {
-            if class != UNKNOWN {
-                let others = row.iter_mut().enumerate().filter(|&(other, _)| other != class as usize);
-                others.for_each(|(_, value)| *value = masked);
-            }
-        }
-    }
-}
-
-pub(crate) fn check_length(what: &'static str, found: usize, expected: usize) -> Result<(), EmError> {
-    if found == expected { Ok(()) } else { Err(EmError::Length { what, found, expected }) }
-}
-
-pub(crate) fn check_number(what: &'static str, value: f64) -> Result<(), EmError> {
-    if value >= 0.0 && value.is_finite() {
-        Ok(())
-    } else {
-        Err(EmError::NotANonNegativeNumber { what, value })
-    }
 }
 
 #[cfg(test)]

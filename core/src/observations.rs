@@ -9,8 +9,13 @@
 //!   cells         4   9   1   4   6   9              cell = worker · labels + label
 //! ```
 
-use core::fmt;
+mod by_worker;
+mod error;
+
 use core::ops::Range;
+
+pub use by_worker::WorkerTasks;
+pub use error::AnswersError;
 
 /// Answers of a crowd, grouped by task.
 ///
@@ -31,74 +36,6 @@ pub struct Answers<'a> {
     task_offsets: &'a [u32],
     cells: &'a [u32],
 }
-
-/// What can be wrong with answers handed to [`Answers::new`], [`group_by_task`] or [`WorkerTasks::fill`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum AnswersError {
-    /// There are no labels.
-    NoLabels,
-    /// `workers · labels` does not fit into 32 bits.
-    TooManyCells {
-        /// Number of workers.
-        workers: u32,
-        /// Number of labels.
-        labels: u32,
-    },
-    /// More answers than 32-bit offsets can address.
-    TooManyAnswers(usize),
-    /// An array's length is not what the others imply.
-    Length {
-        /// Which array.
-        what: &'static str,
-        /// Its length.
-        found: usize,
-        /// The length it must have.
-        expected: usize,
-    },
-    /// An offset is smaller than the one before it or larger than the number of answers, or the first is not 0.
-    Offset {
-        /// The task it belongs to.
-        task: usize,
-    },
-    /// A task, worker, label or cell is out of range.
-    OutOfRange {
-        /// Which of them.
-        what: &'static str,
-        /// The position of the answer.
-        answer: usize,
-        /// The rejected value.
-        found: u32,
-        /// The number of values there are.
-        count: u32,
-    },
-}
-
-impl fmt::Display for AnswersError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::NoLabels => write!(f, "there are no labels, expected at least one"),
-            Self::TooManyCells { workers, labels } => {
-                write!(f, "{workers} workers times {labels} labels, expected a product below 2^32")
-            }
-            Self::TooManyAnswers(found) => write!(f, "there are {found} answers, expected fewer than 2^32"),
-            Self::Length { what, found, expected } => {
-                write!(f, "{what} holds {found} values, expected {expected}")
-            }
-            Self::Offset { task } => {
-                write!(
-                    f,
-                    "offset of task {task} is out of order, expected offsets that rise from 0 to the number of answers"
-                )
-            }
-            Self::OutOfRange { what, answer, found, count } => {
-                write!(f, "{what} of answer {answer} is {found}, expected a value below {count}")
-            }
-        }
-    }
-}
-
-impl core::error::Error for AnswersError {}
 
 impl<'a> Answers<'a> {
     /// Checks every offset and cell; nothing after this looks at them again.
@@ -243,58 +180,6 @@ pub fn group_by_task(
     }
     shift_back(task_offsets);
     Ok(())
-}
-
-/// Which tasks each worker answered: the other direction of [`Answers`].
-///
-/// A task that a worker answered several times is listed as often, in adjacent places.
-#[derive(Clone, Copy, Debug)]
-pub struct WorkerTasks<'a> {
-    offsets: &'a [u32],
-    tasks: &'a [u32],
-}
-
-impl<'a> WorkerTasks<'a> {
-    /// Builds the index in memory of the caller: `offsets` `[workers + 1]`, `tasks` `[answers]`.
-    ///
-    /// ```
-    /// # use mixlet_core::observations::{Answers, WorkerTasks};
-    /// let answers = Answers::new(3, 2, &[0, 2, 3], &[1, 5, 0]).unwrap();
-    /// let (mut offsets, mut tasks) = ([0; 4], [0; 3]);
-    /// let by_worker = WorkerTasks::fill(answers, &mut offsets, &mut tasks).unwrap();
-    /// assert_eq!(by_worker.worker(0), [0, 1]);
-    /// assert!(by_worker.worker(1).is_empty());
-    /// ```
-    pub fn fill(
-        answers: Answers<'_>,
-        offsets: &'a mut [u32],
-        tasks: &'a mut [u32],
-    ) -> Result<Self, AnswersError> {
-        for (what, found, expected) in [
-            ("worker offsets", offsets.len(), answers.workers() + 1),
-            ("worker tasks", tasks.len(), answers.cells.len()),
-        ] {
-            if found != expected {
-                return Err(AnswersError::Length { what, found, expected });
-            }
-        }
-        count_and_scan(answers.cells.iter().map(|&cell| answers.worker(cell)), offsets);
-        for (task, cells) in (0..).zip(answers.rows(0..answers.tasks())) {
-            for &cell in cells {
-                place(offsets, answers.worker(cell), tasks, task);
-            }
-        }
-        shift_back(offsets);
-        Ok(Self { offsets, tasks })
-    }
-
-    /// The tasks a worker answered, ascending; none if there is no such worker.
-    pub fn worker(&self, worker: usize) -> &'a [u32] {
-        match (self.offsets.get(worker), self.offsets.get(worker + 1)) {
-            (Some(&start), Some(&end)) => self.tasks.get(start as usize..end as usize).unwrap_or(&[]),
-            _ => &[],
-        }
-    }
 }
 
 fn cell_count(workers: u32, labels: u32) -> Result<u32, AnswersError> {

@@ -3,6 +3,8 @@
 //! Matrices are square, row-major, `f64`. Nothing is blocked or unrolled: sizes are 2 to 32, and each routine runs
 //! once per fit.
 
+use crate::numeric::dot;
+
 /// Jacobi sweeps before giving up; a symmetric matrix of this size needs 5 to 10.
 const JACOBI_SWEEPS: usize = 60;
 
@@ -128,12 +130,6 @@ fn extend_path(
 #[inline(always)]
 pub(crate) fn at(values: &[f64], index: usize) -> f64 {
     values.get(index).copied().unwrap_or(0.0)
-}
-
-/// `Σ a[i] · b[i]`.
-#[inline(always)]
-pub(crate) fn dot(a: &[f64], b: &[f64]) -> f64 {
-    a.iter().zip(b).map(|(x, y)| x * y).sum()
 }
 
 /// `out += factor · x`.

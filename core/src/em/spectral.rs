@@ -33,8 +33,9 @@ mod moments;
 mod scores;
 mod tensor;
 
+use crate::numeric::dot;
 use crate::observations::Answers;
-use crate::small::{Column, add_scaled, assign, at, dot};
+use crate::small::{Column, add_scaled, assign, at};
 use core::fmt;
 use core::ops::Range;
 use rand_core::Rng;

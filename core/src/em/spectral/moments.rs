@@ -2,7 +2,8 @@
 
 use super::tensor::components;
 use super::{Panel, SpectralError, cell_row, square, take};
-use crate::small::{add_scaled, at, dot, eigen};
+use crate::numeric::dot;
+use crate::small::{add_scaled, at, eigen};
 use rand_core::Rng;
 
 /// Second moments along directions with a smaller eigenvalue are taken for noise.

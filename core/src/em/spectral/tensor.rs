@@ -1,6 +1,7 @@
 //! Components of a small symmetric tensor, by power iteration.
 
-use crate::small::{add_scaled, dot};
+use crate::numeric::dot;
+use crate::small::add_scaled;
 use rand_core::Rng;
 
 /// Random directions tried for each component.

@@ -1,0 +1,72 @@
+//! What can go wrong in a fit.
+
+use core::fmt;
+
+/// What can go wrong in a fit.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum EmError {
+    /// A row has probability zero under every class.
+    ImpossibleRow {
+        /// The row.
+        row: usize,
+    },
+    /// A slice's length is not what the shape says.
+    Length {
+        /// Which slice.
+        what: &'static str,
+        /// Its length.
+        found: usize,
+        /// The length it must have.
+        expected: usize,
+    },
+    /// A known class is out of range.
+    KnownClass {
+        /// The row.
+        row: usize,
+        /// The rejected class.
+        class: u32,
+        /// The number of classes.
+        classes: usize,
+    },
+    /// A pseudocount, weight or tolerance is negative or not a number.
+    NotANonNegativeNumber {
+        /// Which setting.
+        what: &'static str,
+        /// The rejected value.
+        value: f64,
+    },
+}
+
+impl fmt::Display for EmError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::ImpossibleRow { row } => {
+                write!(f, "row {row} has probability zero under every class, expected a possible class")
+            }
+            Self::Length { what, found, expected } => {
+                write!(f, "{what} holds {found} values, expected {expected}")
+            }
+            Self::KnownClass { row, class, classes } => {
+                write!(f, "known class of row {row} is {class}, expected a value below {classes}")
+            }
+            Self::NotANonNegativeNumber { what, value } => {
+                write!(f, "{what} is {value}, expected a number that is not negative")
+            }
+        }
+    }
+}
+
+impl core::error::Error for EmError {}
+
+pub(crate) fn check_length(what: &'static str, found: usize, expected: usize) -> Result<(), EmError> {
+    if found == expected { Ok(()) } else { Err(EmError::Length { what, found, expected }) }
+}
+
+pub(crate) fn check_number(what: &'static str, value: f64) -> Result<(), EmError> {
+    if value >= 0.0 && value.is_finite() {
+        Ok(())
+    } else {
+        Err(EmError::NotANonNegativeNumber { what, value })
+    }
+}
