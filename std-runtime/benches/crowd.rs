@@ -1,7 +1,7 @@
 //! What a round of EM costs, and how time and memory grow with the answers.
 //!
-//! `cargo bench -p mixlet-runtime --bench crowd` runs both tables, `… -- rounds` and `… -- scale 1 10 100`
-//! (millions of answers) one of them. Every row is a process of its own. A round needs at least 4 bytes
+//! `cargo bench -p mixlet-runtime --bench crowd` runs all tables, `… -- rounds`, `… -- pairs` and
+//! `… -- scale 1 10 100` (millions of answers) one of them. Every row is a process of its own. A round needs at least 4 bytes
 //! of answers to be read and `2 · classes` additions an answer, and `classes − 1` exponentials a task.
 
 use std::error::Error;
@@ -11,10 +11,12 @@ use std::process::Command;
 use std::time::Instant;
 
 use mixlet_core::em::FitSettings;
+use mixlet_core::select::Estimator;
 use mixlet_runtime::crowd::answers::{Crowd, Repeats};
 use mixlet_runtime::crowd::fit::{FitOptions, Pseudocount, fit};
 use mixlet_runtime::crowd::generate::{CrowdSpec, GeneratedCrowd, generate};
 use mixlet_runtime::crowd::read::{ReadOptions, read_crowd};
+use mixlet_runtime::crowd::selection::worker_information;
 
 const SHARED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/crowd");
 const ROUNDS: u32 = 50;
@@ -26,8 +28,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         ["one-round-row", set, threads] => rounds_row(set, threads.parse()?),
         ["one-scale-row", millions] => scale_row(millions.parse()?),
         ["rounds"] => rounds(),
+        ["pairs"] => pairs(),
         ["scale", sizes @ ..] => scale(sizes),
-        _ => rounds().and_then(|()| scale(&["1", "10", "100"])),
+        _ => rounds().and_then(|()| pairs()).and_then(|()| scale(&["1", "10", "100"])),
     }
 }
 
@@ -85,6 +88,28 @@ fn rounds_row(set: &str, threads: usize) -> Result<(), Box<dyn Error>> {
         "{set:<18} {cells:>10} {classes:>8} {threads:>8} {cpu:>20.2} {:>10.2} {wall:>21.2}",
         cpu / classes as f64
     );
+    Ok(())
+}
+
+/// Information of all workers, from the pairs of their answers, on one thread.
+fn pairs() -> Result<(), Box<dyn Error>> {
+    println!("set         workers  pairs of answers (M)  seconds");
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build()?;
+    for set in ["trec", "relevance", "fact_eval"] {
+        let path = Path::new(SHARED).join(set).join("answers.csv");
+        if !path.exists() {
+            println!("{set:<10} needs ../shared, which is not there");
+            continue;
+        }
+        let crowd = read_crowd(&path, None, &ReadOptions::default(), &mut |_, _| ())?;
+        let answers = crowd.answers()?;
+        let pairs: usize =
+            answers.rows(0..answers.tasks()).map(|cells| cells.len() * (cells.len() - 1)).sum();
+        let start = Instant::now();
+        pool.install(|| worker_information(answers, Estimator::Plain))?;
+        let seconds = start.elapsed().as_secs_f64();
+        println!("{set:<10} {:>8} {:>21.2} {seconds:>8.3}", answers.workers(), pairs as f64 / 1e6);
+    }
     Ok(())
 }
 

@@ -3,18 +3,17 @@
 //! `cargo bench -p mixlet-runtime --bench read -- 5 100` reads generated files of 5 and 100 million
 //! answers (5 per task, 5,000 workers, 2 labels), each in a process of its own, on one thread.
 //!
-//! Measured on 2026-11-22, AMD EPYC, 2 cores shared with other builds (load 5 at 5 million, 9 at 100
-//! million, so that only the processor time says much; earlier runs of 5 million had 104 to 149
-//! MB/s grouped and 50 to 52 shuffled):
+//! Measured on 2026-11-22, two cores of an AMD EPYC with little else to do (the last row with much):
 //!
 //! ```text
 //! answers (M)  ids       order     MB/CPU s  MB/wall s   ns/answer  peak bytes/answer
-//!           5  integers  grouped        149        129        92.0                17.6
-//!           5  integers  shuffled        59         53       229.9                20.3
-//!           5  texts     grouped        101         97       194.9                21.5
-//!           5  texts     shuffled        20         20       962.1                21.5
-//!         100  integers  grouped        129         32       118.4                16.3
-//!         100  integers  shuffled        32         14       477.9                19.2
+//!           5  integers  grouped        154        153        88.6                17.6
+//!           5  integers  shuffled        67         67       204.5                20.3
+//!           5  texts     grouped         92         92       213.2                21.5
+//!           5  texts     shuffled        24         24       807.4                21.5
+//!         100  integers  grouped        151        151       100.5                16.3
+//!         100  integers  shuffled        45         42       335.5                19.2
+//!         100  texts     grouped         74         62       285.2                21.6
 //! ```
 
 use std::error::Error;
