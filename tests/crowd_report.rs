@@ -212,17 +212,3 @@ proptest! {
         prop_assert_eq!(check(&html), Ok(()));
     }
 }
-
-#[test]
-#[ignore = "writes pages to look at into the folder named by MIXLET_PAGES"]
-fn write_pages() {
-    let folder = std::path::PathBuf::from(std::env::var_os("MIXLET_PAGES").unwrap());
-    let write =
-        |name: &str, report: &CrowdReport<'_>| std::fs::write(folder.join(name), page(report)).unwrap();
-    write("bird.html", &Sample::new(39, 2).report());
-    write("four.html", &Sample::new(300, 4).report());
-    write("many.html", &Sample::new(5_000, 30).report());
-    write("hostile.html", &Sample::new(12, 9).hostile().report());
-    write("one.html", &Sample::new(1, 1).report());
-    write("demo.html", &Sample::new(1, 2).comparison());
-}
