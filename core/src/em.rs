@@ -160,6 +160,9 @@ pub fn fit_with<M: LatentClassModel>(
     loop {
         let log_likelihood = sweep(model, statistics)?;
         let last = Round { round, log_likelihood, objective: log_likelihood + model.log_prior() };
+        if !last.objective.is_finite() {
+            return Err(EmError::NotFinite { round });
+        }
         observe(last);
         // Without a tolerance a fall in the last place is no reason to stop.
         let gained = last.objective - previous;

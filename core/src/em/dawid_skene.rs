@@ -74,6 +74,8 @@ pub struct DawidSkene<'a> {
     prior: Prior<'a>,
     /// `[classes]` log class shares, then `[cells, classes]` log conditionals.
     log_parameters: &'a mut [f64],
+    /// The largest value that the pseudocounts' part of the log-prior can have.
+    log_prior_mode: f64,
 }
 
 impl<'a> DawidSkene<'a> {
@@ -99,7 +101,8 @@ impl<'a> DawidSkene<'a> {
             }
             None => table.fill(-libm::log(shape.labels as f64)),
         }
-        Ok(Self { answers, shape, facts, prior, log_parameters })
+        let log_prior_mode = prior.mode(shape);
+        Ok(Self { answers, shape, facts, prior, log_parameters, log_prior_mode })
     }
 
     /// The answers the model is fitted to.
@@ -170,6 +173,29 @@ impl Prior<'_> {
     /// What every cell of every worker gets.
     fn constant(&self) -> f64 {
         FLOOR + self.pseudocount
+    }
+
+    /// `Σ s · ln(s / Σ s)` over all cells: the log-prior where every worker answers as the pseudocounts say.
+    /// The log-prior counts from there, so that it measures how far workers are from it and no more.
+    fn mode(&self, shape: DawidSkeneShape) -> f64 {
+        let table_len = shape.labels * shape.classes;
+        let pseudocount = |worker: usize, nth: usize| {
+            let shared = self.shared.and_then(|shared| shared.get(nth)).copied().unwrap_or(0.0);
+            let earlier = self.earlier_of(worker * table_len, table_len).get(nth).copied().unwrap_or(0.0);
+            self.constant() + shared + earlier
+        };
+        let of_worker = |worker: usize| {
+            let of_class = |class: usize| {
+                let cells = || (class..table_len).step_by(shape.classes).map(|nth| pseudocount(worker, nth));
+                let total = cells().sum::<f64>();
+                cells().map(|count| count * libm::log(count / total)).sum::<f64>()
+            };
+            (0..shape.classes).map(of_class).sum::<f64>()
+        };
+        match self.earlier {
+            Some(_) => (0..shape.workers).map(of_worker).sum(),
+            None => shape.workers as f64 * of_worker(0),
+        }
     }
 
     /// The earlier counts of the worker whose table starts at `start`.
@@ -299,7 +325,7 @@ impl LatentClassModel for DawidSkene<'_> {
         if self.prior.frozen_conditionals.is_some() {
             return total;
         }
-        total += self.prior.constant() * sum(table);
+        total += self.prior.constant() * sum(table) - self.log_prior_mode;
         let table_len = self.shape.labels * self.shape.classes;
         for (worker, logs) in table.chunks_exact(table_len).enumerate() {
             total += dot(self.prior.shared.unwrap_or(&[]), logs);
@@ -392,13 +418,16 @@ mod tests {
                 let log = model.log_shares().iter().chain(model.log_table()).nth(nth).unwrap();
                 assert!((log - libm::log(*found)).abs() < 1e-12, "{name}, {nth}: {log}");
             }
-            // ln of the density: pseudocounts times logarithms.
+            // ln of the density: pseudocounts times logarithms, counted from where it is largest.
             let mut log_prior = prior.class_pseudocount * model.log_shares().iter().sum::<f64>();
             for (nth, log) in model.log_table().iter().enumerate() {
                 let of = |table: Option<&[f64]>, nth: usize| table.map_or(0.0, |table| table[nth]);
-                let pseudocount =
-                    FLOOR + prior.pseudocount + of(prior.shared, nth % 4) + of(prior.earlier, nth);
-                log_prior += pseudocount * log;
+                let pseudocount = |nth: usize| {
+                    FLOOR + prior.pseudocount + of(prior.shared, nth % 4) + of(prior.earlier, nth)
+                };
+                // The other label of the same worker and class stands two places on or back.
+                let both = pseudocount(nth) + pseudocount(nth ^ 2);
+                log_prior += pseudocount(nth) * (log - libm::log(pseudocount(nth) / both));
             }
             assert!(
                 (model.log_prior() - log_prior).abs() < 1e-12,

@@ -11,6 +11,11 @@ pub enum EmError {
         /// The row.
         row: usize,
     },
+    /// The objective is infinite or not a number: pseudocounts or counts are too large.
+    NotFinite {
+        /// The round.
+        round: u32,
+    },
     /// A slice's length is not what the shape says.
     Length {
         /// Which slice.
@@ -43,6 +48,12 @@ impl fmt::Display for EmError {
         match *self {
             Self::ImpossibleRow { row } => {
                 write!(f, "row {row} has probability zero under every class, expected a possible class")
+            }
+            Self::NotFinite { round } => {
+                write!(
+                    f,
+                    "the objective of round {round} is not finite, expected smaller pseudocounts or counts"
+                )
             }
             Self::Length { what, found, expected } => {
                 write!(f, "{what} holds {found} values, expected {expected}")

@@ -182,9 +182,12 @@ impl LatentClassModel for OneCoin<'_> {
         if !settings.uniform_shares && settings.class_pseudocount > 0.0 {
             total += settings.class_pseudocount * self.log_shares().iter().sum::<f64>();
         }
+        // From its largest value on, where everybody is as accurate as the pseudocounts say.
+        let (right, wrong) = (settings.right_pseudocount, settings.wrong_pseudocount);
+        let entropy = |count: f64| if count > 0.0 { count * libm::log(count / (right + wrong)) } else { 0.0 };
+        let mode = entropy(right) + entropy(wrong);
         for accuracy in self.accuracies() {
-            total += settings.right_pseudocount * libm::log(*accuracy)
-                + settings.wrong_pseudocount * libm::log(1.0 - accuracy);
+            total += right * libm::log(*accuracy) + wrong * libm::log(1.0 - accuracy) - mode;
         }
         total
     }

@@ -44,8 +44,12 @@ impl DawidSkene<'_> {
         let Some((masses, counts)) = statistics.split_at_mut_checked(classes) else {
             return;
         };
-        for (cells, posterior) in answers.rows(rows).zip(responsibilities.chunks_exact(classes)) {
-            masses.iter_mut().zip(posterior).for_each(|(mass, value)| *mass += value);
+        let weights = self.facts().weights_of(rows.clone());
+        for (nth, (cells, posterior)) in
+            answers.rows(rows).zip(responsibilities.chunks_exact(classes)).enumerate()
+        {
+            let weight = weights.and_then(|weights| weights.get(nth)).copied().unwrap_or(1.0);
+            masses.iter_mut().zip(posterior).for_each(|(mass, value)| *mass += weight * value);
             let same_worker = |a: &u32, b: &u32| answers.worker(*a) == answers.worker(*b);
             if cells.chunk_by(same_worker).nth(1).is_none() {
                 continue;
@@ -56,17 +60,20 @@ impl DawidSkene<'_> {
                     let row = reciprocals.get(own as usize * classes..).unwrap_or(&[]);
                     scratch.iter_mut().zip(row).for_each(|(value, reciprocal)| *value *= reciprocal);
                 }
-                let total = scratch.iter().sum::<f64>();
+                let scale = weight / scratch.iter().sum::<f64>();
                 for &own in own_cells {
                     let row = counts.get_mut(own as usize * classes..).unwrap_or(&mut []);
-                    row.iter_mut().zip(scratch.iter()).for_each(|(count, value)| *count += value / total);
+                    row.iter_mut().zip(scratch.iter()).for_each(|(count, value)| *count += value * scale);
                 }
             }
         }
     }
 }
 
-/// The crowd's confusion `P` `[labels, classes]` from everybody's counts, each cell with one more.
+/// The crowd's confusion `P` `[labels, classes]` from everybody's counts.
+///
+/// Every class gets as many more answers as there are labels, of somebody half-way between guessing and
+/// knowing: right with probability `(1 + 1 / labels) / 2`. Without any evidence a label then still means its class.
 ///
 /// ```
 /// # use mixlet_core::em::{dawid_skene::DawidSkeneShape, pooled::pooled_confusion};
@@ -74,10 +81,23 @@ impl DawidSkene<'_> {
 /// let statistics = [0.0, 0.0, 5.0, 0.0, 1.0, 2.0, 2.0, 1.0, 0.0, 3.0]; // class masses, then two workers
 /// let mut pooled = [f64::NAN; 4];
 /// pooled_confusion(shape, &statistics, &mut pooled);
-/// assert_eq!(pooled, [0.8, 0.25, 0.2, 0.75]);
+/// assert_eq!(pooled, [0.8125, 0.1875, 0.1875, 0.8125]);
 /// ```
 pub fn pooled_confusion(shape: DawidSkeneShape, statistics: &[f64], pooled: &mut [f64]) {
-    pooled.fill(1.0);
+    let labels = shape.labels as f64;
+    let right = 0.5 * (labels + 1.0);
+    let wrong = (labels - right) / (labels - 1.0).max(1.0);
+    for (label, row) in pooled.chunks_exact_mut(shape.classes.max(1)).enumerate() {
+        for (class, value) in row.iter_mut().enumerate() {
+            *value = if shape.classes != shape.labels {
+                1.0
+            } else if label == class {
+                right
+            } else {
+                wrong
+            };
+        }
+    }
     let counts = statistics.get(shape.classes..).unwrap_or(&[]);
     for worker in counts.chunks_exact((shape.labels * shape.classes).max(1)) {
         pooled.iter_mut().zip(worker).for_each(|(sum, count)| *sum += count);

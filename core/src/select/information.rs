@@ -1,6 +1,6 @@
 //! Mutual information of a table of counts, and its estimators.
 
-use super::null::chi_square_quantile;
+use super::null::chi_square_level;
 
 /// Added to every cell of a pair's joint distribution by [`Estimator::Plain`], as a share of all tasks.
 ///
@@ -91,7 +91,7 @@ impl Estimator {
             Self::GTest => {
                 let plain = mutual_information(counts, labels);
                 let freedom = (labels as f64 - 1.0) * (labels as f64 - 1.0);
-                if 2.0 * both * plain > chi_square_quantile(0.95, freedom) { plain } else { 0.0 }
+                if chi_square_level(2.0 * both * plain, freedom) > 0.95 { plain } else { 0.0 }
             }
         }
     }

@@ -39,6 +39,16 @@ pub fn chi_square_quantile(level: f64, freedom: f64) -> f64 {
     high
 }
 
+/// The probability that a chi-square variable stays below a value; 1 without degrees of freedom.
+///
+/// ```
+/// # use mixlet_core::select::null::chi_square_level;
+/// assert!((chi_square_level(3.841458820694124, 1.0) - 0.95).abs() < 1e-12);
+/// ```
+pub fn chi_square_level(value: f64, freedom: f64) -> f64 {
+    if freedom > 0.0 { lower_gamma(freedom / 2.0, value / 2.0) } else { 1.0 }
+}
+
 /// The regularised lower incomplete gamma function `P(a, x)`: by series below `a + 1`, else by continued fraction.
 fn lower_gamma(a: f64, x: f64) -> f64 {
     if x <= 0.0 {

@@ -26,8 +26,8 @@ use super::workers::{WorkerAccuracy, worker_accuracies};
 use crate::error::{Error, Result};
 use crate::threads;
 
-/// Bytes that tables of answer pairs may take.
-const PAIR_TABLE_LIMIT: u64 = 8 << 30;
+/// Bytes that confusion matrices, or tables of answer pairs, may take.
+const TABLE_LIMIT: u64 = 8 << 30;
 
 /// What is to be found out, and how.
 #[derive(Clone, Debug, Default)]
@@ -134,6 +134,7 @@ impl Analysis {
     /// ```
     pub fn run(crowd: &Crowd, options: &AnalysisOptions, progress: &mut dyn Progress) -> Result<Self> {
         let answers = crowd.answers()?;
+        check_confusions(answers)?;
         let clock = Instant::now();
         let needs_information = options.information || matches!(options.select, Select::First(_));
         let information = needs_information.then(|| information(answers, Estimator::Plain)).transpose()?;
@@ -274,10 +275,27 @@ fn residues(answers: Answers<'_>, fit: &CrowdFit, selection: Option<&Selection>)
 }
 
 /// Makes sure that every thread can have its tables of answer pairs.
+/// Makes sure that a confusion matrix per worker fits; a fit holds about six sets of them.
+fn check_confusions(answers: Answers<'_>) -> Result<()> {
+    let table = (answers.cell_count() as u64).saturating_mul((answers.labels() * size_of::<f64>()) as u64);
+    let needed = table.saturating_mul(6);
+    let remedy =
+        "is `label` the right column? join rare labels, or name the column with --columns label=NAME";
+    match needed > TABLE_LIMIT {
+        true => Err(Error::Memory {
+            what: "confusion matrices of so many labels",
+            needed,
+            limit: TABLE_LIMIT,
+            remedy,
+        }),
+        false => Ok(()),
+    }
+}
+
 fn check_pair_tables(answers: Answers<'_>, classes: usize, remedy: &'static str) -> Result<()> {
     let tables = answers.cell_count() as u64 * (answers.labels() * classes * size_of::<f64>()) as u64;
     let needed = tables.saturating_mul(threads::count() as u64);
-    let limit = PAIR_TABLE_LIMIT;
+    let limit = TABLE_LIMIT;
     match needed > limit {
         true => Err(Error::Memory { what: "the tables of answer pairs", needed, limit, remedy }),
         false => Ok(()),

@@ -27,7 +27,8 @@ pub struct Crowd {
     pub labels: Ids,
     /// `[tasks + 1]`: where each task's answers start.
     pub task_offsets: Vec<u32>,
-    /// `[answers]`: `worker · labels + label`; answers of a task keep the order they were given in.
+    /// `[answers]`: `worker · labels + label`; answers of a task keep the order they were given in, but where
+    /// repeats count a task with repeats has them by worker.
     pub cells: Vec<u32>,
     /// `[tasks]`: the known label of each task, or [`NO_LABEL`]; `None` if nothing is known.
     pub gold: Option<Vec<u32>>,
@@ -170,7 +171,7 @@ impl Grouped {
         let (mut start, mut kept) = (0, 0);
         for (task, next) in (0..).zip(1..self.task_offsets.len()) {
             let end = self.task_offsets[next] as usize;
-            let kept_start = kept;
+            let (kept_start, extra_before) = (kept, extra_answers);
             if rule == Repeats::Last {
                 self.cells[start..end].reverse();
             }
@@ -189,8 +190,13 @@ impl Grouped {
                 self.cells[kept] = self.cells[at];
                 kept += 1;
             }
-            if rule == Repeats::Last {
-                self.cells[kept_start..kept].reverse();
+            match rule {
+                Repeats::Last => self.cells[kept_start..kept].reverse(),
+                // What a worker said about a task stands together: kernels can then leave it out as a whole.
+                Repeats::Count if extra_answers > extra_before => {
+                    self.cells[kept_start..kept].sort_unstable()
+                }
+                _ => {}
             }
             start = end;
             self.task_offsets[next] = kept as u32;
@@ -211,7 +217,7 @@ mod tests {
         let cases: [(Repeats, &[u32], &[u32]); 3] = [
             (Repeats::First, &[0, 0, 2, 3], &[0, 3, 1]),
             (Repeats::Last, &[0, 0, 2, 3], &[3, 0, 1]),
-            (Repeats::Count, &[0, 0, 4, 5], &[0, 3, 1, 0, 1]),
+            (Repeats::Count, &[0, 0, 4, 5], &[0, 0, 1, 3, 1]),
         ];
         for (rule, offsets, cells) in cases {
             let crowd = Crowd::from_arrays(&tasks, &workers, &labels, rule).unwrap();

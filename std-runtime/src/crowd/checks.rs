@@ -18,7 +18,9 @@ pub fn warnings(crowd: &Crowd, answers: Answers<'_>, speaking: Answers<'_>, fit:
     if fit.method != Method::MajorityVote {
         warnings.extend(not_converged(fit));
         warnings.extend(collapsed(crowd, fit));
-        warnings.extend(flipped_classes(crowd, answers, fit));
+        let flipped = flipped_classes(crowd, answers, fit);
+        let overruled = || overruled_votes(crowd, answers, fit);
+        warnings.extend(flipped.or_else(overruled));
     }
     warnings.extend(vanished_classes(crowd, answers, fit));
     warnings.extend(uncovered_tasks(crowd, speaking));
@@ -66,6 +68,32 @@ fn labels_against_vote(answers: Answers<'_>, fit: &CrowdFit) -> Vec<f64> {
         }
     }
     table
+}
+
+/// Share of the tasks with a clear vote that a fit may overrule without a word.
+const OVERRULED: f64 = 0.2;
+
+/// Tasks with three answers or more of which two thirds agree, and a label that they did not give.
+fn overruled_votes(crowd: &Crowd, answers: Answers<'_>, fit: &CrowdFit) -> Option<String> {
+    let labels = answers.labels();
+    let (mut clear, mut overruled) = (0usize, 0usize);
+    let mut votes = vec![0.0; labels];
+    for (cells, posterior) in answers.rows(0..answers.tasks()).zip(fit.posteriors.chunks_exact(labels)) {
+        votes.fill(0.0);
+        cells.iter().for_each(|&cell| votes[answers.label(cell)] += 1.0);
+        let leader = most_likely_class(&votes);
+        if cells.len() >= 3 && 3.0 * votes[leader] >= 2.0 * cells.len() as f64 {
+            clear += 1;
+            overruled += usize::from(most_likely_class(posterior) != leader);
+        }
+    }
+    (overruled as f64 > OVERRULED * clear as f64).then(|| {
+        format!(
+            "the fit overrules {overruled} of {clear} clear votes (of {} tasks): a few workers who know better may do \
+             so, but also workers who copy each other; compare with --method majority-vote, see --residue",
+            crowd.tasks.len()
+        )
+    })
 }
 
 /// Classes that the fit uses for what the vote calls otherwise.

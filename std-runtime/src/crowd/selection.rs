@@ -123,7 +123,7 @@ impl Selection {
             return options.clone();
         };
         let start = match &options.start {
-            Start::Vote => Start::Given(auto::all_vote_shares(all)),
+            Start::Vote => Start::Given(auto::all_vote_shares(all, options)),
             start => start.clone(),
         };
         FitOptions { start, pooled: Some(pooled.clone()), ..options.clone() }

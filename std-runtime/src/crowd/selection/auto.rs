@@ -11,7 +11,7 @@
 //! * Candidates are `2^(k/2)`, `k ≥ 3`, and everybody. A task with fewer than three answers of selected
 //!   workers keeps its best other ones, up to three: fewer views do not identify a latent class.
 //! * A fold holds the answers with `(rank of the worker + rank of the task) mod 10 = fold`, so it is spread
-//!   over all workers and tasks, and renaming them moves no answer to another fold.
+//!   over all workers and tasks, and, ties apart, renaming them moves no answer to another fold.
 //! * Held-out answers are scored with the logarithm of their probability, weighted by the worker's
 //!   relevance: to predict those who know nothing is no merit.
 //! * *One standard error* (Breiman et al. 1984): the difference to the best candidate is summed by task; a
@@ -89,7 +89,8 @@ fn relevances(answers: Answers<'_>, base: &CrowdFit) -> Vec<f64> {
         .collect()
 }
 
-/// Short fits, without the user's start where that was the vote: each fold votes anew.
+/// Short fits. Each fold votes anew; another start cannot be made anew for every fold, so it is the fit of
+/// all answers, which has seen the held-out ones.
 fn candidate_options(options: FitOptions, base: &CrowdFit) -> FitOptions {
     let start = match options.start {
         Start::Vote => Start::Vote,
@@ -180,7 +181,7 @@ impl Comparison<'_> {
         let rest = rest.answers(all)?;
         let selection = Selection::new(rest, self.order.clone(), count, LEAST_ANSWERS);
         let start = match &self.candidate.start {
-            Start::Vote => Start::Given(all_vote_shares(rest)),
+            Start::Vote => Start::Given(all_vote_shares(rest, &self.candidate)),
             start => start.clone(),
         };
         let options = FitOptions { start, ..self.candidate.clone() };
@@ -224,10 +225,11 @@ impl Comparison<'_> {
     }
 }
 
-/// The shares of the votes of all tasks.
-pub(super) fn all_vote_shares(answers: Answers<'_>) -> Vec<f64> {
+/// The shares of the votes of all tasks; 1 for a known label.
+pub(super) fn all_vote_shares(answers: Answers<'_>, options: &FitOptions) -> Vec<f64> {
+    let facts = RowFacts { known_classes: options.known_labels.as_deref(), weights: None };
     let mut shares = vec![0.0; answers.tasks() * answers.labels()];
-    vote_shares(answers, RowFacts::default(), 0..answers.tasks(), &mut shares);
+    vote_shares(answers, facts, 0..answers.tasks(), &mut shares);
     shares
 }
 
