@@ -7,6 +7,8 @@ use mixlet_core::em::{EmError, FitSettings, UNKNOWN};
 use mixlet_core::observations::Answers;
 use mixlet_core::select::Estimator;
 use mixlet_runtime::crowd::agreement::krippendorff_alpha;
+use mixlet_runtime::crowd::analysis::{Analysis, AnalysisOptions};
+use mixlet_runtime::crowd::answers;
 use mixlet_runtime::crowd::ask_next::expected_gains;
 use mixlet_runtime::crowd::fit::{CrowdFit, FitOptions, Method, Pseudocount, Start, fit};
 use mixlet_runtime::crowd::score::Score;
@@ -173,4 +175,59 @@ fn settings_that_do_not_fit_the_crowd_are_typed_errors() {
             }
         }
     }
+}
+
+#[test]
+fn a_task_with_one_answer_gets_it_as_its_label() {
+    // Nobody's answer can be judged by another's: labels keep their meaning.
+    let tasks: Vec<u32> = (0..90).collect();
+    let workers: Vec<u32> = tasks.iter().map(|task| task % 7).collect();
+    for labels in 2..5 {
+        let given: Vec<u32> = tasks.iter().map(|task| task * task % labels).collect();
+        let crowd = answers::Crowd::from_arrays(&tasks, &workers, &given, answers::Repeats::First).unwrap();
+        for method in [Method::DawidSkene, Method::OneCoin, Method::MajorityVote] {
+            let options =
+                AnalysisOptions { fit: FitOptions { method, ..FitOptions::default() }, ..Default::default() };
+            let found = Analysis::run(&crowd, &options, &mut ()).unwrap().labels();
+            assert!(
+                found.iter().zip(&given).all(|(found, given)| *found == *given as usize),
+                "{method:?} {labels}"
+            );
+        }
+    }
+}
+
+#[test]
+fn too_many_labels_are_an_error_that_states_the_memory() {
+    let tasks: Vec<u32> = (0..20_000).collect();
+    let workers: Vec<u32> = tasks.iter().map(|task| task % 100).collect();
+    let crowd = answers::Crowd::from_arrays(&tasks, &workers, &tasks, answers::Repeats::First).unwrap();
+    let error = Analysis::run(&crowd, &AnalysisOptions::default(), &mut ()).unwrap_err().to_string();
+    assert!(error.contains("1788.1 GiB") && error.contains("is `label` the right column?"), "{error}");
+}
+
+#[test]
+fn the_order_of_repeated_answers_in_a_file_does_not_matter() {
+    let rows =
+        [(0, 0, 0), (0, 0, 1), (0, 1, 1), (0, 0, 0), (1, 1, 0), (1, 2, 0), (2, 2, 1), (2, 0, 1), (1, 2, 1)];
+    let posteriors = |rows: &[(u32, u32, u32)]| {
+        let column = |nth: fn(&(u32, u32, u32)) -> u32| rows.iter().map(nth).collect::<Vec<u32>>();
+        let (tasks, workers, labels) = (column(|row| row.0), column(|row| row.1), column(|row| row.2));
+        let crowd = answers::Crowd::from_arrays(&tasks, &workers, &labels, answers::Repeats::Count).unwrap();
+        fit(crowd.answers().unwrap(), &FitOptions::default(), &mut |_| ()).unwrap().posteriors
+    };
+    let mut turned = rows;
+    turned.reverse();
+    for (a, b) in posteriors(&rows).iter().zip(posteriors(&turned)) {
+        assert!((a - b).abs() < 1e-12, "{a} {b}");
+    }
+}
+
+#[test]
+fn an_infinite_objective_is_an_error() {
+    let crowd =
+        answers::Crowd::from_arrays(&[0, 0, 1], &[0, 1, 0], &[0, 1, 1], answers::Repeats::First).unwrap();
+    let options = FitOptions { pseudocount: Pseudocount::Constant(f64::MAX), ..FitOptions::default() };
+    let error = fit(crowd.answers().unwrap(), &options, &mut |_| ()).unwrap_err().to_string();
+    assert_eq!(error, "the objective of round 1 is not finite, expected smaller pseudocounts or counts");
 }

@@ -70,27 +70,28 @@ fn labels_against_vote(answers: Answers<'_>, fit: &CrowdFit) -> Vec<f64> {
     table
 }
 
-/// Share of the tasks with a clear vote that a fit may overrule without a word.
-const OVERRULED: f64 = 0.2;
+/// Share of the votes that a fit may overrule without a word.
+const OVERRULED: f64 = 0.3;
 
-/// Tasks with three answers or more of which two thirds agree, and a label that they did not give.
+/// Tasks with three answers or more, one label that most gave, and another label by the fit.
 fn overruled_votes(crowd: &Crowd, answers: Answers<'_>, fit: &CrowdFit) -> Option<String> {
     let labels = answers.labels();
-    let (mut clear, mut overruled) = (0usize, 0usize);
+    let (mut votes_won, mut overruled) = (0usize, 0usize);
     let mut votes = vec![0.0; labels];
     for (cells, posterior) in answers.rows(0..answers.tasks()).zip(fit.posteriors.chunks_exact(labels)) {
         votes.fill(0.0);
         cells.iter().for_each(|&cell| votes[answers.label(cell)] += 1.0);
         let leader = most_likely_class(&votes);
-        if cells.len() >= 3 && 3.0 * votes[leader] >= 2.0 * cells.len() as f64 {
-            clear += 1;
+        let leaders = votes.iter().filter(|&&count| count == votes[leader]).count();
+        if cells.len() >= 3 && leaders == 1 {
+            votes_won += 1;
             overruled += usize::from(most_likely_class(posterior) != leader);
         }
     }
-    (overruled as f64 > OVERRULED * clear as f64).then(|| {
+    (overruled as f64 > OVERRULED * votes_won as f64).then(|| {
         format!(
-            "the fit overrules {overruled} of {clear} clear votes (of {} tasks): a few workers who know better may do \
-             so, but also workers who copy each other; compare with --method majority-vote, see --residue",
+            "the fit overrules the vote on {overruled} of {} tasks: a few workers who know better may do so, but also \
+             workers who copy each other; compare with --method majority-vote, see --residue",
             crowd.tasks.len()
         )
     })

@@ -52,7 +52,7 @@ pub enum Start {
 /// What workers are assumed to have answered before.
 #[derive(Clone, Copy, Debug, PartialEq, Default)]
 pub enum Pseudocount {
-    /// What is typical of the crowd, as strongly as the crowd is alike.
+    /// What is typical of the crowd, as strongly as the crowd is alike; nothing where no two workers share a task.
     #[default]
     Pooled,
     /// The same number for every cell; 0 is maximum likelihood.
@@ -153,6 +153,15 @@ struct Task<'a> {
     answers: Answers<'a>,
     options: &'a FitOptions,
     facts: RowFacts<'a>,
+}
+
+impl Task<'_> {
+    /// Whether any two workers answered the same task; otherwise nothing can be said about them.
+    fn has_shared_tasks(&self) -> bool {
+        let answers = self.answers;
+        let same_worker = |a: &u32, b: &u32| answers.worker(*a) == answers.worker(*b);
+        answers.rows(0..answers.tasks()).any(|cells| cells.chunk_by(same_worker).nth(1).is_some())
+    }
 }
 
 /// Fits a crowd; `observe` sees every round.

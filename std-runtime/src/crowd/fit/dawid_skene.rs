@@ -58,6 +58,7 @@ pub(super) fn fit_unguarded(
         Pseudocount::Constant(pseudocount) => {
             run(task, initial, Prior { pseudocount, ..plain }, &mut workspace, observe)
         }
+        Pseudocount::Pooled if !task.has_shared_tasks() => run(task, initial, plain, &mut workspace, observe),
         Pseudocount::Pooled => {
             let pooled = match &task.options.pooled {
                 Some(pooled) => pooled.clone(),

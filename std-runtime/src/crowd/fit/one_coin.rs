@@ -2,7 +2,7 @@
 
 use mixlet_core::em::dawid_skene::{DawidSkene, DawidSkeneShape, Prior};
 use mixlet_core::em::one_coin::{OneCoin, OneCoinSettings, one_coin_parameters_len};
-use mixlet_core::em::pooled::{pooled_confusion, pooled_strength};
+use mixlet_core::em::pooled::pooled_strength;
 use mixlet_core::em::{FitSettings, LatentClassModel, Round};
 
 use super::dawid_skene::{PILOT_ROUNDS, cavity_counts};
@@ -18,6 +18,7 @@ pub(super) fn fit(task: Task<'_>, initial: &Initial<'_>, observe: &mut dyn FnMut
             OneCoinSettings { right_pseudocount: pseudocount, wrong_pseudocount: pseudocount, ..plain },
             None,
         ),
+        Pseudocount::Pooled if !task.has_shared_tasks() => (plain, None),
         Pseudocount::Pooled => {
             let (accuracy, strength) = pool(task, initial, plain)?;
             let (right_pseudocount, wrong_pseudocount) = (strength * accuracy, strength * (1.0 - accuracy));
@@ -95,7 +96,11 @@ fn pool(task: Task<'_>, initial: &Initial<'_>, settings: OneCoinSettings) -> Res
         coins.extend([right, table.iter().sum::<f64>() - right]);
     }
     let shape = DawidSkeneShape { workers: answers.workers(), labels: 2, classes: 1 };
-    let mut pooled = [0.0; 2];
-    pooled_confusion(shape, &coins, &mut pooled);
-    Ok((pooled[0], pooled_strength(shape, &coins, &pooled)))
+    // As many more answers as there are labels, of somebody half-way between guessing and knowing.
+    let (right, all) =
+        coins[1..].chunks_exact(2).fold((0.5 * (labels as f64 + 1.0), labels as f64), |sum, coin| {
+            (sum.0 + coin[0], sum.1 + coin[0] + coin[1])
+        });
+    let accuracy = right / all;
+    Ok((accuracy, pooled_strength(shape, &coins, &[accuracy, 1.0 - accuracy])))
 }
