@@ -383,7 +383,8 @@ fn gold_without_rows_is_no_gold() {
     let only_gold = ReadOptions { tasks: TaskFilter::Gold, ..ReadOptions::default() };
     assert_eq!(
         folder.message(read(&answers, Some(&gold), &only_gold)),
-        "--tasks gold needs gold labels; name their file with --gold"
+        "gold.csv:1: nothing but column names, and --tasks gold reads only tasks in gold; \
+         add rows, or leave out --tasks gold"
     );
 }
 

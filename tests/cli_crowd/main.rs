@@ -276,6 +276,17 @@ fn the_report_and_the_summary_tell_the_same() {
 }
 
 #[test]
+fn gold_without_rows_is_said() {
+    let folder = Folder::new();
+    folder.write("empty.csv", "task,label\n");
+    let warning = "empty.csv has no rows below its header: nothing was scored";
+    let run = folder.done("fit answers.csv --gold empty.csv --json");
+    assert_eq!((&run.json()["warnings"], &run.json()["gold"]), (&serde_json::json!([warning]), &Value::Null));
+    assert_eq!(run.err, format!("warning: {warning}\n"));
+    assert_eq!(folder.done("rank answers.csv --gold empty.csv").err, "");
+}
+
+#[test]
 fn bird_as_published() {
     if Crowd::shared("bird").is_none() {
         return;

@@ -78,6 +78,7 @@ fn wrong_files_are_named_with_line_and_remedy_and_code_1() {
     folder.write("renamed.csv", "item,worker,label\nt1,w1,cat\n");
     folder.write("one.csv", "task,worker,label\nt1,w1,cat\nt1,w2,cat\n");
     folder.write("strange-gold.csv", "task,label\nt1,cat\nt999,cat\n");
+    folder.write("no-gold.csv", "\ntask,label\n");
     folder.write("strange-label.csv", "task,label\nt1,cow\n");
     folder.write("strange-start.csv", "task,label,p_cat,p_cow\nt1,cat,1.0,0.0\n");
     folder.write("empty-start.csv", "task,p_cat,p_dog\nt1,1.0,0.0\nt2,0,0\n");
@@ -101,6 +102,11 @@ fn wrong_files_are_named_with_line_and_remedy_and_code_1() {
         (
             "fit answers.csv --gold strange-gold.csv",
             "strange-gold.csv:3: task `t999` has no answers; remove the row or pass --skip-unknown-gold",
+        ),
+        (
+            "fit answers.csv --gold no-gold.csv --tasks gold",
+            "no-gold.csv:2: nothing but column names, and --tasks gold reads only tasks in gold; \
+             add rows, or leave out --tasks gold",
         ),
         (
             "fit answers.csv --known-labels strange-label.csv",

@@ -102,6 +102,8 @@ pub enum TableProblem {
         /// The file of the answers, if they came from a file.
         answers: Option<PathBuf>,
     },
+    /// Only the tasks in gold are wanted, and the gold file has no rows.
+    NoGold,
     /// All answers, and all gold labels, say the same.
     OneClass {
         /// What they say.
@@ -242,6 +244,11 @@ impl TableProblem {
                     answers.as_ref().map_or("the answers".into(), |path| path.display().to_string());
                 write!(f, "none of its tasks is among those of {answers}; check that both use the same ids")
             }
+            Self::NoGold => write!(
+                f,
+                "nothing but column names, and --tasks gold reads only tasks in gold; \
+                 add rows, or leave out --tasks gold"
+            ),
             Self::OneClass { label } => write!(
                 f,
                 "every label is {}, expected at least two different ones; check the label column",

@@ -37,6 +37,11 @@ pub(super) fn run(options: &FitOptions) -> Result<()> {
     let read = clock.elapsed().as_secs_f64();
     let mut analysis = Analysis::run(&crowd, &analysis_options, &mut progress)?;
     analysis.seconds.read = read;
+    // Gold without rows is read as no gold.
+    if let (Some(path), None) = (gold, &crowd.gold) {
+        let nothing = "has no rows below its header: nothing was scored";
+        analysis.warnings.push(format!("{} {nothing}", path.display()));
+    }
     progress.finish();
 
     analysis.warnings.iter().for_each(|warning| log("warning", warning));

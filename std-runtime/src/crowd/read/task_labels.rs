@@ -11,6 +11,7 @@ use crate::table::Table;
 /// A label for each of some tasks.
 pub(super) struct TaskLabels {
     path: PathBuf,
+    header_line: u64,
     pub tasks: Interner,
     labels: Interner,
     /// For each task: its label and the line that says so.
@@ -50,12 +51,17 @@ impl TaskLabels {
                 }
             }
         }
-        Ok(Self { path: path.to_owned(), tasks, labels, rows })
+        Ok(Self { path: path.to_owned(), header_line: table.header_line(), tasks, labels, rows })
     }
 
     /// Whether the file has a header and nothing below it.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
+    }
+
+    /// The problem of such a file where tasks are chosen by it.
+    pub fn no_gold(&self) -> Error {
+        self.problem(Some(self.header_line), TableProblem::NoGold)
     }
 
     /// `(task, label)` in the numbers of a draft, whose labels are added to.
