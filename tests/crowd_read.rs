@@ -250,7 +250,10 @@ fn bad_answers_name_file_line_and_remedy() {
     let ok = "task,worker,label\nt1,w1,yes\n";
     let long_line = format!("{ok}t1,w2,{}\n", "x".repeat(10_000_000));
     let many_lines = format!("{ok}t1,w2,\"{}\n", "x\n".repeat(ROW_LIMIT));
-    let cases: [(&[u8], &str); 24] = [
+    let long_field = format!("{ok}t1,w2,\"{}\"\nt1,w3,no\n", "x\n".repeat(5_000_000));
+    let last_field = format!("{ok}t1,w2,\"{}\"", "x\n".repeat(ROW_LIMIT));
+    let long_after_quotes = format!("{ok}\"t\n1\",w2,{}", "x".repeat(2 * ROW_LIMIT));
+    let cases: [(&[u8], &str); 27] = [
         (b"", "a.csv: the file is empty, expected a line of column names and rows below it"),
         (
             b"\xef\xbb\xbf\r\n\n",
@@ -305,6 +308,9 @@ fn bad_answers_name_file_line_and_remedy() {
         (b"task,worker,label\nt1,w1,yes\nt1,\"w2,no\n\nt3,w1,no", &format!("a.csv:3: {quote}")),
         (long_line.as_bytes(), &format!("a.csv:3: {too_long}")),
         (many_lines.as_bytes(), &format!("a.csv:3: {quote}")),
+        (long_field.as_bytes(), &format!("a.csv:3: {too_long}")),
+        (last_field.as_bytes(), &format!("a.csv:3: {too_long}")),
+        (long_after_quotes.as_bytes(), &format!("a.csv:3: {too_long}")),
         (&vec![b'x'; 2 * ROW_LIMIT], &format!("a.csv:1: {too_long}")),
         (
             &gzip(b"task,worker,label\nt1,w1,yes\nt2,w2,no\n")[..30],
