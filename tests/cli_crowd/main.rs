@@ -276,6 +276,22 @@ fn the_report_and_the_summary_tell_the_same() {
 }
 
 #[test]
+fn files_of_many_labels_can_be_read_back() {
+    let folder = Folder::new();
+    let mut rows = "task,worker,label\n".to_owned();
+    for label in 0..220 {
+        for worker in ["a", "b"] {
+            writeln!(rows, "t{label},{worker},a-label-with-a-name-{label:03}").unwrap();
+        }
+    }
+    folder.write("many.csv", &rows);
+    folder.done("fit many.csv --labels l.csv --workers w.csv --rounds 2");
+    assert!(folder.read("w.csv").lines().any(|line| line.len() > 1 << 20));
+    let run = folder.done("fit many.csv --known-workers w.csv --start l.csv --rounds 2 --json");
+    assert!(!run.err.contains("note:"), "{}", run.err);
+}
+
+#[test]
 fn gold_without_rows_is_said() {
     let folder = Folder::new();
     folder.write("empty.csv", "task,label\n");

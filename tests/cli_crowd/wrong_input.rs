@@ -87,6 +87,16 @@ fn wrong_files_are_named_with_line_and_remedy_and_code_1() {
         "workers.csv",
         "worker,c_cat_cat,c_cat_dog,c_dog_cat,c_dog_dog,n_cat,n_dog\nw1,1,0,0,1,5,nan\n",
     );
+    let columns = "expected those that --workers writes: `worker`, `c_<true>_<answered>` for every two labels, \
+                   `n_<true>` for every label";
+    let header = "worker,c_cat_cat,c_cat_dog,c_dog_cat,c_dog_dog,n_cat";
+    folder.write("no-total.csv", &format!("{header}\nw1,1,0,0,1,5\n"));
+    folder.write("no-name.csv", &format!("{header},n_dog\nw1,1,0,0,1,5,5\n").replace("worker", "who"));
+    let row = "1,0,0,1,5,5";
+    folder.write("again.csv", &format!("{header},n_dog\nw1,{row}\nw2,{row}\nw1,{row}\n"));
+    folder.write("huge.csv", &format!("{header},n_dog\nw1,1,0,0,1,5,1e308\n"));
+    folder.write("two-starts.csv", "task,label\nt1,cat\nt1,cat\nt1,dog\n");
+    folder.write("two-shares.csv", "task,p_cat,p_dog\nt1,0.9,0.1\nt1,0.8,0.2\n");
     folder.write("few-workers.csv", "worker,c_cat_cat,c_cat_dog,n_cat,n_dog\nw1,1,0,5,5\n");
     folder.write("model.json", "{\"format\":\"mixlet crowd\",\"version\":2}");
     let cases = [
@@ -134,11 +144,35 @@ fn wrong_files_are_named_with_line_and_remedy_and_code_1() {
         ),
         (
             "fit answers.csv --known-workers answers.csv",
-            "answers.csv:1: no column `n_<label>` in its place, expected a file written with --workers",
+            &format!("answers.csv:1: no column `n_cat` in its place, {columns}"),
         ),
         (
             "fit answers.csv --known-workers few-workers.csv",
-            "few-workers.csv:1: no column `c_dog_cat` in its place, expected a file written with --workers",
+            &format!("few-workers.csv:1: no column `c_dog_cat` in its place, {columns}"),
+        ),
+        (
+            "fit answers.csv --known-workers no-total.csv",
+            &format!("no-total.csv:1: no column `n_dog` in its place, {columns}"),
+        ),
+        (
+            "fit answers.csv --known-workers no-name.csv",
+            &format!("no-name.csv:1: no column `worker` in its place, {columns}"),
+        ),
+        (
+            "fit answers.csv --known-workers again.csv",
+            "again.csv:4: worker `w1` comes again, first on line 2; keep one row",
+        ),
+        (
+            "fit answers.csv --known-workers huge.csv",
+            "huge.csv:2: `c_dog_dog` times `n_dog` makes more than 1e15 answers; correct the row or remove it",
+        ),
+        (
+            "fit answers.csv --start two-starts.csv",
+            "two-starts.csv:4: task `t1` is `dog` here and `cat` on line 2; keep one row",
+        ),
+        (
+            "fit answers.csv --start two-shares.csv",
+            "two-shares.csv:3: task `t1` has other probabilities here than on line 2; keep one row",
         ),
         (
             "fit answers.csv --known-workers workers.csv",

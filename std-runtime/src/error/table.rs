@@ -109,12 +109,29 @@ pub enum TableProblem {
         /// What they say.
         label: String,
     },
-    /// A file of an earlier fit lacks a column.
+    /// Two sets of probabilities for one task.
+    ConflictingProbabilities {
+        /// The task.
+        task: String,
+        /// Where it was first.
+        first_line: u64,
+    },
+    /// A file of workers lacks a column.
     NotWrittenHere {
         /// The column that is missing or out of place.
         name: String,
-        /// The option that writes such files.
-        option: &'static str,
+    },
+    /// A worker comes twice in a file of workers.
+    RepeatedWorker {
+        /// The worker.
+        worker: String,
+        /// The line of the first row.
+        first_line: u64,
+    },
+    /// A share and a number of answers whose product is more than there can be.
+    TooManyEarlier {
+        /// The columns of both.
+        columns: [String; 2],
     },
     /// A field should hold a number that is not negative.
     NotANumber {
@@ -140,9 +157,12 @@ impl fmt::Display for TableProblem {
             | Self::EmptyField { .. }
             | Self::RowTooLong { .. }
             | Self::UnterminatedQuote => self.fmt_row(f),
-            Self::NotWrittenHere { .. } | Self::NotANumber { .. } | Self::NoProbability => {
-                self.fmt_numbers(f)
-            }
+            Self::NotWrittenHere { .. }
+            | Self::RepeatedWorker { .. }
+            | Self::TooManyEarlier { .. }
+            | Self::ConflictingProbabilities { .. }
+            | Self::NotANumber { .. }
+            | Self::NoProbability => self.fmt_numbers(f),
             _ => self.fmt_crowd(f),
         }
     }
@@ -198,8 +218,22 @@ impl TableProblem {
     /// Problems of numbers that an earlier fit wrote.
     fn fmt_numbers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotWrittenHere { name, option } => {
-                write!(f, "no column {} in its place, expected a file written with {option}", Quoted(name))
+            Self::NotWrittenHere { name } => {
+                let name = Quoted(name);
+                write!(f, "no column {name} in its place, expected those that --workers writes: `worker`, ")?;
+                write!(f, "`c_<true>_<answered>` for every two labels, `n_<true>` for every label")
+            }
+            Self::RepeatedWorker { worker, first_line } => {
+                let worker = Quoted(worker);
+                write!(f, "worker {worker} comes again, first on line {first_line}; keep one row")
+            }
+            Self::TooManyEarlier { columns: [share, total] } => {
+                let (share, total) = (Quoted(share), Quoted(total));
+                write!(f, "{share} times {total} makes more than 1e15 answers; correct the row or remove it")
+            }
+            Self::ConflictingProbabilities { task, first_line } => {
+                let task = Quoted(task);
+                write!(f, "task {task} has other probabilities here than on line {first_line}; keep one row")
             }
             Self::NotANumber { column, field } => {
                 let (column, field) = (Quoted(column), Quoted(field));
