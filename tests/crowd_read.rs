@@ -369,8 +369,8 @@ fn bad_gold_names_file_line_and_remedy() {
             "gold.csv:4: task `t1` is `no` here and `yes` on line 2; keep one row",
         ),
         (
-            "task,gold\nt1,yes\n",
-            "gold.csv:1: no column `label` among `task,gold`; name it with --columns label=gold",
+            "task,truth\nt1,yes\n",
+            "gold.csv:1: no column `label` among `task,truth`; name it with --columns gold=truth",
         ),
         ("task,label\nt1,\n", "gold.csv:2: column `label` is empty; fill it in or remove the row"),
     ];
@@ -378,6 +378,25 @@ fn bad_gold_names_file_line_and_remedy() {
         let gold = folder.file("gold.csv", table);
         assert_eq!(folder.message(read(&answers, Some(&gold), &ReadOptions::default())), message);
     }
+}
+
+#[test]
+fn gold_may_call_its_labels_otherwise() {
+    let folder = Folder::new();
+    let answers = folder.file("a.csv", "item,who,said\nt1,w1,yes\nt1,w2,no\n");
+    let gold = folder.file("gold.csv", "item,label,truth\nt1,no,yes\n");
+    let columns = "task=item,worker=who,label=said";
+    for (gold_column, label) in [("", "no"), (",gold=truth", "yes")] {
+        let options = renamed(&format!("{columns}{gold_column}"));
+        let crowd = read(&answers, Some(&gold), &options).unwrap();
+        assert_eq!(words(&crowd), [format!("t1 w1:yes w2:no = {label}")]);
+        let known = read_task_labels(&gold, &crowd, &options).unwrap();
+        assert_eq!(crowd.labels.get(known[0] as usize), label);
+    }
+    assert_eq!(
+        folder.message(read(&answers, Some(&gold), &renamed(&format!("{columns},gold=trth")))),
+        "gold.csv:1: no column `trth` among `item,label,truth`; name it with --columns gold=label"
+    );
 }
 
 #[test]

@@ -2,7 +2,8 @@
 //!
 //! The bytes go to a temporary file in the same directory, reach the disk, and only then take the
 //! name: a reader never sees half a file, and a failure leaves the old file as it was. What is not
-//! a regular file (a pipe, `/dev/stdout`, `/dev/full`) is written in place; `-` is standard output.
+//! a regular file (a pipe, `/dev/stdout`, `/dev/full`) is written in place; `-` is standard output. Whoever
+//! closes standard output has seen enough: that is no error.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
@@ -23,7 +24,10 @@ use crate::error::{Error, Result};
 /// ```
 pub fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     let written = match Target::of(path)? {
-        Target::StandardOutput => write_through(io::stdout().lock(), write).map(drop),
+        Target::StandardOutput => match write_through(io::stdout().lock(), write) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written.map(drop),
+        },
         Target::Special(target) => {
             let file =
                 OpenOptions::new().write(true).open(target).map_err(|source| fail(path, "open", source));

@@ -41,8 +41,8 @@ fn wrong_usage_is_one_line_and_code_2() {
         ),
         (
             "fit answers.csv --columns tsk=item",
-            "invalid value 'tsk=item' for '--columns <task=NAME,worker=NAME,label=NAME>': --columns has `tsk=item`, \
-             expected task=NAME, worker=NAME and label=NAME, each at most once, separated by commas",
+            "invalid value 'tsk=item' for '--columns <task=NAME,worker=NAME,label=NAME,gold=NAME>': --columns has `tsk=item`, \
+             expected task=NAME, worker=NAME, label=NAME and gold=NAME, each at most once, separated by commas",
             help,
         ),
         (
@@ -216,6 +216,21 @@ fn wrong_files_are_named_with_line_and_remedy_and_code_1() {
         assert_eq!((run.code, run.out.as_str()), (1, ""), "{arguments}");
     }
     assert_eq!(folder.names(), before);
+}
+
+#[test]
+fn too_many_labels_to_rank_have_a_remedy_of_their_own() {
+    let folder = Folder::new();
+    let rows = (0..33_000).map(|label| format!("t{label},w{},{label}\n", label % 2));
+    folder.write("many.csv", &("task,worker,label\n".to_owned() + &rows.collect::<String>()));
+    for (command, remedy) in [
+        ("rank many.csv", "check that the label column holds classes, or merge rare labels"),
+        ("fit many.csv --select 1 --method majority-vote", "leave out --workers, --report and --select"),
+    ] {
+        let run = folder.run(&format!("{command} --threads 1"));
+        let message = "the tables of answer pairs need 16.2 GiB of memory, expected at most 8.0 GiB";
+        assert_eq!((run.code, run.err), (1, format!("error: {message}; {remedy}\n")), "{command}");
+    }
 }
 
 #[cfg(target_os = "linux")]

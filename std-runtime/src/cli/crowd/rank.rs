@@ -44,6 +44,9 @@ A worker's information is the sum, over all others, of the mutual information of
 guesses has none; who is always wrong has as much as who is always right. Gold plays no part, but
 for --tasks gold.";
 
+/// What to do where there are too many workers and labels.
+const REMEDY: &str = "check that the label column holds classes, or merge rare labels";
+
 /// How the information of two workers is estimated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum EstimatorName {
@@ -91,7 +94,7 @@ pub(super) fn run(options: &RankOptions) -> Result<()> {
     let crowd =
         read_crowd(&options.answers, gold, &read_options, &mut |read, total| progress.bytes(read, total))?;
     progress.finish();
-    let information = information(crowd.answers()?, options.estimator.into())?;
+    let information = information(crowd.answers()?, options.estimator.into(), REMEDY)?;
     let workers = ranked(&crowd, &information)?;
     match options.common.json {
         true => print_json(&RankJson { workers }),

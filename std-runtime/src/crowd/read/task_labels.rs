@@ -21,7 +21,7 @@ pub(super) struct TaskLabels {
 impl TaskLabels {
     /// Reads a file with a task and a label column; the same label twice is no conflict.
     ///
-    /// Renamed columns may have their usual names here.
+    /// Columns renamed for the answers may have their usual names here.
     pub fn read(path: &Path, options: &ReadOptions) -> Result<Self> {
         let mut ignore = |_, _| {};
         let mut table = Table::open(path, options.delimiter, &mut ignore)?;
@@ -31,8 +31,11 @@ impl TaskLabels {
             false => renamed,
         };
         let task = renamed_or(&options.columns.task, "task");
-        let label = renamed_or(&options.columns.label, "label");
-        let [task_column, label_column] = table.columns([("task", task), ("label", label)])?;
+        let label = match &options.columns.gold {
+            Some(name) => name,
+            None => renamed_or(&options.columns.label, "label"),
+        };
+        let [task_column, label_column] = table.columns([("task", task), ("gold", label)])?;
 
         let (mut tasks, mut labels, mut rows) = (Interner::new(), Interner::new(), Vec::new());
         while let Some(row) = table.next_row()? {
