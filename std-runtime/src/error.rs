@@ -5,6 +5,7 @@
 //! the problem and the place is added once.
 
 mod model;
+mod shown;
 mod table;
 
 use std::fmt;
@@ -19,7 +20,8 @@ use crate::crowd::generate::CrowdSpecError;
 use crate::report::PictureError;
 
 pub use model::ModelProblem;
-pub use table::{Quoted, TableProblem};
+pub use shown::{Quoted, Shown};
+pub use table::TableProblem;
 
 /// The result of everything in the runtime that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Shown};
 
-/// Says something on standard error, in one line.
+/// Says something on standard error, in one line; names of files in it may hold anything.
 pub(super) fn log(kind: &str, text: &str) {
     // Nowhere is left to complain to.
-    let _ = writeln!(io::stderr(), "{kind}: {}", text.replace(['\n', '\r'], " "));
+    let _ = writeln!(io::stderr(), "{kind}: {}", Shown(&text.replace(['\n', '\r'], " "), usize::MAX));
 }
 
 /// Prints text on standard output.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::Quoted;
+
 /// What can be wrong with a table file, or with one of its rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -289,41 +291,6 @@ impl TableProblem {
                 Quoted(label)
             ),
             _ => Ok(()),
-        }
-    }
-}
-
-/// A text from a file in backticks: at most 80 characters of it, control characters escaped.
-#[derive(Clone, Copy, Debug)]
-pub struct Quoted<'a>(pub &'a str);
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN: usize = 80;
-        write!(f, "`")?;
-        for character in self.0.chars().take(SHOWN) {
-            match character.is_control() {
-                true => write!(f, "{}", character.escape_default())?,
-                false => write!(f, "{character}")?,
-            }
-        }
-        write!(f, "{}", if self.0.chars().nth(SHOWN).is_some() { "…`" } else { "`" })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quoted_text_is_short_and_printable() {
-        let long = "x".repeat(1000);
-        for (text, shown) in [
-            ("a b", "`a b`".to_string()),
-            ("a\u{1b}[1m\n", "`a\\u{1b}[1m\\n`".into()),
-            (&long, format!("`{}…`", &long[..80])),
-        ] {
-            assert_eq!(Quoted(text).to_string(), shown, "{text}");
         }
     }
 }

@@ -15,6 +15,7 @@ use crate::crowd::selection::Select;
 use crate::crowd::{Crowd, page, write};
 use crate::error::Result;
 use crate::output::write_file;
+use crate::report::number::things;
 
 /// Runs the command.
 pub(super) fn run(options: &FitOptions) -> Result<()> {
@@ -98,7 +99,7 @@ fn earlier_counts(path: &Path, crowd: &Crowd, read: &ReadOptions) -> Result<Vec<
 /// Says how much of a file was of no use.
 fn note(path: &Path, number: usize, noun: &str, what: &str) {
     if number > 0 {
-        log("note", &format!("{}: {} {what}", path.display(), summary::things(number, noun)));
+        log("note", &format!("{}: {} {what}", path.display(), things(number, noun)));
     }
 }
 

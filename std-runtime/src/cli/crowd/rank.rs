@@ -14,7 +14,7 @@ use crate::cli::progress::Progress;
 use crate::crowd::Crowd;
 use crate::crowd::analysis::information;
 use crate::crowd::read::read_crowd;
-use crate::error::Result;
+use crate::error::{Result, Shown};
 use crate::report::number::{count, significant};
 
 /// Everything `mixlet crowd rank` takes.
@@ -124,7 +124,7 @@ fn ranked<'a>(crowd: &'a Crowd, information: &[f64]) -> Result<Vec<RankedWorker<
 fn table(workers: &[RankedWorker<'_>]) -> String {
     let mut text = format!("{:>6}  {:>11}  {:>9}  worker\n", "rank", "information", "answers");
     for (rank, worker) in (1..).zip(workers) {
-        let name: String = worker.worker.chars().filter(|letter| !letter.is_control()).collect();
+        let name = Shown(worker.worker, 80);
         let (information, answers) = (significant(worker.information), count(worker.answers));
         // Writing to a text cannot fail.
         let _ = writeln!(text, "{rank:>6}  {information:>11}  {answers:>9}  {name}");
