@@ -24,10 +24,7 @@ use crate::error::{Error, Result};
 /// ```
 pub fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
     let written = match Target::of(path)? {
-        Target::StandardOutput => match write_through(io::stdout().lock(), write) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            written => written.map(drop),
-        },
+        Target::StandardOutput => write_through(io::stdout().lock(), write).map(drop),
         Target::Special(target) => {
             let file =
                 OpenOptions::new().write(true).open(target).map_err(|source| fail(path, "open", source));
@@ -42,7 +39,15 @@ pub fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<
             })
         }
     };
-    written.map_err(|source| fail(path, "write", source))
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe && is_standard_output(path) => Ok(()),
+        written => written.map_err(|source| fail(path, "write", source)),
+    }
+}
+
+/// Whether a path stands for standard output.
+pub fn is_standard_output(path: &Path) -> bool {
+    path == Path::new("-") || path == Path::new("/dev/stdout")
 }
 
 /// Where the bytes go.

@@ -295,17 +295,19 @@ fn files_of_many_labels_can_be_read_back() {
 #[test]
 fn closing_standard_output_is_no_error() {
     let folder = Folder::new();
-    let (reader, writer) = std::io::pipe().unwrap();
-    drop(reader);
-    let run = std::process::Command::new(common::command::program())
-        .args(["crowd", "fit", "answers.csv", "--labels", "-", "--ask-next", "next.csv"])
-        .current_dir(folder.path())
-        .stdout(writer)
-        .output()
-        .unwrap();
-    let err = String::from_utf8(run.stderr).unwrap();
-    assert!(run.status.success() && err.starts_with("Crowd "), "{err}");
-    assert!(folder.read("next.csv").starts_with("task,"), "the other outputs are written");
+    for output in ["-", "/dev/stdout"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let run = std::process::Command::new(common::command::program())
+            .args(["crowd", "fit", "answers.csv", "--labels", output, "--ask-next", "next.csv"])
+            .current_dir(folder.path())
+            .stdout(writer)
+            .output()
+            .unwrap();
+        let err = String::from_utf8(run.stderr).unwrap();
+        assert!(run.status.success() && err.starts_with("Crowd "), "{output}: {err}");
+        assert!(folder.read("next.csv").starts_with("task,"), "the other outputs are written");
+    }
 }
 
 #[test]

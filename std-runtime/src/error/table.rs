@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::Quoted;
+use super::{Quoted, Shown};
 
 /// What can be wrong with a table file, or with one of its rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -175,7 +175,7 @@ impl TableProblem {
     fn fmt_header(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MissingColumn { role, name, header, candidate } => {
-                let candidate = candidate.as_deref().unwrap_or("NAME");
+                let candidate = Shown(candidate.as_deref().unwrap_or("NAME"), 80);
                 let header = header.join(",");
                 write!(f, "no column {} among {}; ", Quoted(name), Quoted(&header))?;
                 write!(f, "name it with --columns {role}={candidate}")

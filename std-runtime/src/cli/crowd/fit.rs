@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::options::{FitOptions, Shares, StartOption};
 use super::{json, summary};
-use crate::cli::output::{log, print, print_json};
+use crate::cli::output::{log, print, print_aside, print_json};
 use crate::cli::progress::Progress;
 use crate::crowd::analysis::{Analysis, AnalysisOptions};
 use crate::crowd::fit::{self, Start};
@@ -52,7 +52,7 @@ pub(super) fn run(options: &FitOptions) -> Result<()> {
     }
     let text = summary::fit(&crowd, &analysis, &options.outputs)?;
     match options.outputs.take_standard_output() {
-        true => text.lines().for_each(|line| eprintln!("{line}")),
+        true => print_aside(&text),
         false => print(&text)?,
     }
     Ok(())

@@ -8,13 +8,13 @@ use serde::Serialize;
 
 use super::{Format, given};
 use crate::cli::Common;
-use crate::cli::output::{check_paths, is_standard_output, log, print, print_json};
+use crate::cli::output::{check_paths, log, print, print_json};
 use crate::cli::progress::Progress;
 use crate::crowd::model::CrowdModel;
 use crate::crowd::read::{NewAnswers, read_new_answers};
 use crate::crowd::write;
 use crate::error::{Result, Shown};
-use crate::output::write_file;
+use crate::output::{is_standard_output, write_file};
 use crate::report::number::things;
 
 /// Everything `mixlet crowd predict` takes.
