@@ -250,7 +250,10 @@ fn bad_answers_name_file_line_and_remedy() {
     let ok = "task,worker,label\nt1,w1,yes\n";
     let long_line = format!("{ok}t1,w2,{}\n", "x".repeat(10_000_000));
     let many_lines = format!("{ok}t1,w2,\"{}\n", "x\n".repeat(ROW_LIMIT));
-    let cases: [(&[u8], &str); 24] = [
+    let long_field = format!("{ok}t1,w2,\"{}\"\nt1,w3,no\n", "x\n".repeat(5_000_000));
+    let last_field = format!("{ok}t1,w2,\"{}\"", "x\n".repeat(ROW_LIMIT));
+    let long_after_quotes = format!("{ok}\"t\n1\",w2,{}", "x".repeat(2 * ROW_LIMIT));
+    let cases: [(&[u8], &str); 27] = [
         (b"", "a.csv: the file is empty, expected a line of column names and rows below it"),
         (
             b"\xef\xbb\xbf\r\n\n",
@@ -305,6 +308,9 @@ fn bad_answers_name_file_line_and_remedy() {
         (b"task,worker,label\nt1,w1,yes\nt1,\"w2,no\n\nt3,w1,no", &format!("a.csv:3: {quote}")),
         (long_line.as_bytes(), &format!("a.csv:3: {too_long}")),
         (many_lines.as_bytes(), &format!("a.csv:3: {quote}")),
+        (long_field.as_bytes(), &format!("a.csv:3: {too_long}")),
+        (last_field.as_bytes(), &format!("a.csv:3: {too_long}")),
+        (long_after_quotes.as_bytes(), &format!("a.csv:3: {too_long}")),
         (&vec![b'x'; 2 * ROW_LIMIT], &format!("a.csv:1: {too_long}")),
         (
             &gzip(b"task,worker,label\nt1,w1,yes\nt2,w2,no\n")[..30],
@@ -363,8 +369,8 @@ fn bad_gold_names_file_line_and_remedy() {
             "gold.csv:4: task `t1` is `no` here and `yes` on line 2; keep one row",
         ),
         (
-            "task,gold\nt1,yes\n",
-            "gold.csv:1: no column `label` among `task,gold`; name it with --columns label=gold",
+            "task,truth\nt1,yes\n",
+            "gold.csv:1: no column `label` among `task,truth`; name it with --columns gold=truth",
         ),
         ("task,label\nt1,\n", "gold.csv:2: column `label` is empty; fill it in or remove the row"),
     ];
@@ -372,6 +378,25 @@ fn bad_gold_names_file_line_and_remedy() {
         let gold = folder.file("gold.csv", table);
         assert_eq!(folder.message(read(&answers, Some(&gold), &ReadOptions::default())), message);
     }
+}
+
+#[test]
+fn gold_may_call_its_labels_otherwise() {
+    let folder = Folder::new();
+    let answers = folder.file("a.csv", "item,who,said\nt1,w1,yes\nt1,w2,no\n");
+    let gold = folder.file("gold.csv", "item,label,truth\nt1,no,yes\n");
+    let columns = "task=item,worker=who,label=said";
+    for (gold_column, label) in [("", "no"), (",gold=truth", "yes")] {
+        let options = renamed(&format!("{columns}{gold_column}"));
+        let crowd = read(&answers, Some(&gold), &options).unwrap();
+        assert_eq!(words(&crowd), [format!("t1 w1:yes w2:no = {label}")]);
+        let known = read_task_labels(&gold, &crowd, &options).unwrap();
+        assert_eq!(crowd.labels.get(known[0] as usize), label);
+    }
+    assert_eq!(
+        folder.message(read(&answers, Some(&gold), &renamed(&format!("{columns},gold=trth")))),
+        "gold.csv:1: no column `trth` among `item,label,truth`; name it with --columns gold=label"
+    );
 }
 
 #[test]
@@ -383,7 +408,8 @@ fn gold_without_rows_is_no_gold() {
     let only_gold = ReadOptions { tasks: TaskFilter::Gold, ..ReadOptions::default() };
     assert_eq!(
         folder.message(read(&answers, Some(&gold), &only_gold)),
-        "--tasks gold needs gold labels; name their file with --gold"
+        "gold.csv:1: nothing but column names, and --tasks gold reads only tasks in gold; \
+         add rows, or leave out --tasks gold"
     );
 }
 

@@ -5,6 +5,7 @@
 //! the problem and the place is added once.
 
 mod model;
+mod shown;
 mod table;
 
 use std::fmt;
@@ -19,7 +20,8 @@ use crate::crowd::generate::CrowdSpecError;
 use crate::report::PictureError;
 
 pub use model::ModelProblem;
-pub use table::{Quoted, TableProblem};
+pub use shown::{Quoted, Shown};
+pub use table::TableProblem;
 
 /// The result of everything in the runtime that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -53,7 +55,7 @@ pub enum Error {
         /// What is wrong there.
         problem: Box<TableProblem>,
     },
-    /// A part of `--columns` is not `task=NAME`, `worker=NAME` or `label=NAME`, or comes twice.
+    /// A part of `--columns` is not `KEY=NAME` with one of the four keys, or comes twice.
     ColumnMapping {
         /// The rejected part.
         given: String,
@@ -69,7 +71,7 @@ pub enum Error {
     },
     /// Something would take more memory than it is allowed to.
     Memory {
-        /// What needs the memory.
+        /// What need the memory, in the plural.
         what: &'static str,
         /// Bytes it needs.
         needed: u64,
@@ -145,8 +147,8 @@ impl fmt::Display for Error {
             Self::Table { path, line: None, problem } => write!(f, "{}: {problem}", path.display()),
             Self::ColumnMapping { given } => write!(
                 f,
-                "--columns has {}, expected task=NAME, worker=NAME and label=NAME, each at most once, \
-                 separated by commas",
+                "--columns has {}, expected task=NAME, worker=NAME, label=NAME and gold=NAME, each at most \
+                 once, separated by commas",
                 Quoted(given)
             ),
             Self::GoldNeeded => write!(f, "--tasks gold needs gold labels; name their file with --gold"),
@@ -158,7 +160,7 @@ impl fmt::Display for Error {
             Self::Memory { what, needed, limit, remedy } => {
                 let gib = |bytes: &u64| *bytes as f64 / f64::from(1 << 30);
                 let (needed, limit) = (gib(needed), gib(limit));
-                write!(f, "{what} needs {needed:.1} GiB of memory, expected at most {limit:.1} GiB; {remedy}")
+                write!(f, "{what} need {needed:.1} GiB of memory, expected at most {limit:.1} GiB; {remedy}")
             }
             Self::Answers(error) => write!(f, "{error}"),
             Self::Em(error) => write!(f, "{error}"),
@@ -263,8 +265,8 @@ mod tests {
                 "a.csv: cannot write: no storage space; free some space or name another path",
             ),
             (
-                Error::Memory { what: "the pair table", needed: 3 << 30, limit: 1 << 30, remedy: "select" },
-                "the pair table needs 3.0 GiB of memory, expected at most 1.0 GiB; select",
+                Error::Memory { what: "the pair tables", needed: 3 << 30, limit: 1 << 30, remedy: "select" },
+                "the pair tables need 3.0 GiB of memory, expected at most 1.0 GiB; select",
             ),
             (AnswersError::NoLabels.into(), "there are no labels, expected at least one"),
         ];

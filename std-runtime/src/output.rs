@@ -2,7 +2,8 @@
 //!
 //! The bytes go to a temporary file in the same directory, reach the disk, and only then take the
 //! name: a reader never sees half a file, and a failure leaves the old file as it was. What is not
-//! a regular file (a pipe, `/dev/stdout`, `/dev/full`) is written in place; `-` is standard output.
+//! a regular file (a pipe, `/dev/stdout`, `/dev/full`) is written in place; `-` is standard output. Whoever
+//! closes standard output has seen enough: that is no error.
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
@@ -38,7 +39,15 @@ pub fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<
             })
         }
     };
-    written.map_err(|source| fail(path, "write", source))
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe && is_standard_output(path) => Ok(()),
+        written => written.map_err(|source| fail(path, "write", source)),
+    }
+}
+
+/// Whether a path stands for standard output.
+pub fn is_standard_output(path: &Path) -> bool {
+    path == Path::new("-") || path == Path::new("/dev/stdout")
 }
 
 /// Where the bytes go.

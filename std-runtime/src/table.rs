@@ -20,7 +20,10 @@ use split::{QuotedSplit, Span, Split, split_plain};
 /// The longest accepted row, in bytes with its line end.
 pub const ROW_LIMIT: usize = 1 << 20;
 
-/// Bytes asked of the file at a time.
+/// The longest accepted row of a file with columns for every label, or for every two of them.
+pub const WIDE_ROW_LIMIT: usize = 256 << 20;
+
+/// Bytes asked of the file at a time; as many as the row has already, where these are more.
 const CHUNK: usize = 1 << 18;
 
 /// Told how many bytes of how many (0 if unknown) have been read from a file.
@@ -33,6 +36,7 @@ pub struct Table<'p> {
     progress: Progress<'p>,
     header: Vec<String>,
     delimiter: u8,
+    row_limit: usize,
     /// `buffer[start..filled]` is read from the file and not yet split.
     buffer: Vec<u8>,
     start: usize,
@@ -62,13 +66,28 @@ impl<'p> Table<'p> {
     /// Without a delimiter, names ending in `.tsv` or `.tab` (or these and `.gz`) mean tabs; otherwise
     /// it is the first of comma, tab and semicolon that the header contains.
     pub fn open(path: &Path, delimiter: Option<u8>, progress: Progress<'p>) -> Result<Self> {
+        Self::open_within(ROW_LIMIT, path, delimiter, progress)
+    }
+
+    /// Opens a file whose rows may be as long as [`WIDE_ROW_LIMIT`].
+    pub fn open_wide(path: &Path, delimiter: Option<u8>, progress: Progress<'p>) -> Result<Self> {
+        Self::open_within(WIDE_ROW_LIMIT, path, delimiter, progress)
+    }
+
+    fn open_within(
+        row_limit: usize,
+        path: &Path,
+        delimiter: Option<u8>,
+        progress: Progress<'p>,
+    ) -> Result<Self> {
         let mut table = Self {
             path: path.to_owned(),
             input: Input::open(path)?,
             progress,
             header: Vec::new(),
             delimiter: b',',
-            buffer: vec![0; ROW_LIMIT + CHUNK + 1],
+            row_limit,
+            buffer: Vec::new(),
             start: 0,
             filled: 0,
             ended: false,
@@ -188,8 +207,8 @@ impl<'p> Table<'p> {
                 return Ok(None);
             }
         };
-        if len > ROW_LIMIT {
-            return Err(self.problem(Some(self.line), TableProblem::RowTooLong { limit: ROW_LIMIT }));
+        if len > self.row_limit {
+            return Err(self.problem(Some(self.line), TableProblem::RowTooLong { limit: self.row_limit }));
         }
         let raw = self.buffer.get(self.start..self.start + len).unwrap_or(&[]);
         let line = self.line;
@@ -209,18 +228,24 @@ impl<'p> Table<'p> {
                 _ => Err(self.problem(Some(self.line), TableProblem::UnterminatedQuote)),
             };
         }
-        if pending > ROW_LIMIT {
-            let is_quoted = split::line_ends(self.text()) > 0;
-            let too_long = TableProblem::RowTooLong { limit: ROW_LIMIT };
-            let problem = if is_quoted { TableProblem::UnterminatedQuote } else { too_long };
+        if pending > self.row_limit {
+            let problem = match self.row_closes()? {
+                true => TableProblem::RowTooLong { limit: self.row_limit },
+                false => TableProblem::UnterminatedQuote,
+            };
             return Err(self.problem(Some(self.line), problem));
         }
         self.buffer.copy_within(self.start..self.filled, 0);
         (self.start, self.filled) = (0, pending);
-        let space = self.buffer.get_mut(pending..pending + CHUNK).unwrap_or(&mut []);
+        // A long row is split anew each time: doubling keeps that linear.
+        let wanted = CHUNK.max(pending);
+        if self.buffer.len() < pending + wanted + 1 {
+            self.buffer.resize(pending + wanted + 1, 0);
+        }
+        let space = self.buffer.get_mut(pending..pending + wanted).unwrap_or(&mut []);
         let read = self.input.read(&self.path, space)?;
         self.filled += read;
-        if read < CHUNK {
+        if read < wanted {
             self.ended = true;
             let last = self.filled.checked_sub(1).and_then(|last| self.buffer.get(last));
             if last.is_some_and(|&byte| byte != b'\n') {
@@ -230,6 +255,23 @@ impl<'p> Table<'p> {
         }
         (self.progress)(self.input.bytes_read(), self.input.bytes_total());
         Ok(true)
+    }
+
+    /// Whether a row that is longer than accepted ends before the file does; reads on to find out.
+    fn row_closes(&mut self) -> Result<bool> {
+        if memchr::memchr(b'"', self.text()).is_none() {
+            return Ok(true);
+        }
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            let read = self.input.read(&self.path, &mut chunk)?;
+            // The file ends with a line end.
+            let text = if read == 0 { b"\n" } else { chunk.get(..read).unwrap_or(&[]) };
+            match self.quoted.goes_on(text) {
+                true if read > 0 => {}
+                goes_on => return Ok(!goes_on),
+            }
+        }
     }
 }
 
@@ -249,6 +291,11 @@ impl<'a> Row<'a> {
     /// A field as text.
     pub fn text(&self, column: usize) -> Result<&'a str> {
         std::str::from_utf8(self.field(column)).map_err(|_| self.not_utf8())
+    }
+
+    /// The name of a column; empty if there is none.
+    pub fn column(&self, column: usize) -> &'a str {
+        self.header.get(column).map_or("", String::as_str)
     }
 
     /// A field as a number that is not negative.

@@ -276,6 +276,97 @@ fn the_report_and_the_summary_tell_the_same() {
 }
 
 #[test]
+fn files_of_many_labels_can_be_read_back() {
+    let folder = Folder::new();
+    let mut rows = "task,worker,label\n".to_owned();
+    for label in 0..220 {
+        for worker in ["a", "b"] {
+            writeln!(rows, "t{label},{worker},a-label-with-a-name-{label:03}").unwrap();
+        }
+    }
+    folder.write("many.csv", &rows);
+    folder.done("fit many.csv --labels l.csv --workers w.csv --rounds 2");
+    assert!(folder.read("w.csv").lines().any(|line| line.len() > 1 << 20));
+    let run = folder.done("fit many.csv --known-workers w.csv --start l.csv --rounds 2 --json");
+    assert!(!run.err.contains("note:"), "{}", run.err);
+}
+
+#[cfg(unix)]
+#[test]
+fn closing_standard_output_is_no_error() {
+    let folder = Folder::new();
+    for output in ["-", "/dev/stdout"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let run = std::process::Command::new(common::command::program())
+            .args(["crowd", "fit", "answers.csv", "--labels", output, "--ask-next", "next.csv"])
+            .current_dir(folder.path())
+            .stdout(writer)
+            .output()
+            .unwrap();
+        let err = String::from_utf8(run.stderr).unwrap();
+        assert!(run.status.success() && err.starts_with("Crowd "), "{output}: {err}");
+        assert!(folder.read("next.csv").starts_with("task,"), "the other outputs are written");
+    }
+}
+
+#[test]
+fn names_are_short_and_harmless_on_a_terminal() {
+    let folder = Folder::new();
+    let (evil, long) = ("a\u{1b}[2J\u{202e}", "x".repeat(1000));
+    let mut rows = "task,worker,label\n".to_owned();
+    for task in 0..30 {
+        for (worker, label) in [(evil, "yes"), (&long, "yes"), ("c", ["yes", "no"][task % 2])] {
+            writeln!(rows, "{task},{worker},{label}").unwrap();
+        }
+    }
+    // Nine labels that nobody's task ends in.
+    (0..9).for_each(|nth| {
+        writeln!(rows, "0,d{nth},rare{nth}\u{7}").unwrap();
+    });
+    folder.write("evil.csv", &rows);
+    let run = folder.done("fit evil.csv --method majority-vote");
+    let rank = folder.done("rank evil.csv").out;
+    for text in [&run.out, &run.err, &rank] {
+        assert!(!text.contains(['\u{1b}', '\u{7}', '\u{202e}']) && !text.contains(&long), "{text}");
+    }
+    assert!(run.out.contains("a\\u{1b}[2J\\u{202e}: ") && run.out.contains(&format!("{}…: ", &long[..23])));
+    assert!(rank.contains("  a\\u{1b}[2J\\u{202e}\n") && rank.contains(&format!("  {}…\n", &long[..79])));
+    let rare: Vec<String> = (0..4).map(|nth| format!("`rare{nth}\\u{{7}}` (1 answer)")).collect();
+    let warnings = format!(
+        "warning: no task was given the label `no` (15 answers), {}, …\n\
+         warning: 2 workers gave one label only, in 10 answers or more: `a\\u{{1b}}[2J\\u{{202e}}`, `{}…`\n",
+        rare.join(", "),
+        &long[..79]
+    );
+    assert_eq!(run.err, warnings);
+    // Programs are given names as they are.
+    assert!(folder.done("rank evil.csv --json").out.contains(r"a\u001b[2J"));
+}
+
+#[test]
+fn one_is_singular() {
+    let folder = Folder::new();
+    let run = folder.done("fit answers.csv --rounds 1");
+    assert_eq!(run.err, "warning: the fit stopped after 1 round before it converged; raise --rounds\n");
+    folder.write("one.csv", "task,worker,label\nt1,a,yes\nt2,a,no\n");
+    folder.done("fit one.csv --report one.html");
+    let html = folder.read("one.html");
+    assert!(html.contains("The only worker was used.") && !html.contains("1 workers"), "1 workers");
+}
+
+#[test]
+fn gold_without_rows_is_said() {
+    let folder = Folder::new();
+    folder.write("empty.csv", "task,label\n");
+    let warning = "empty.csv has no rows below its header: nothing was scored";
+    let run = folder.done("fit answers.csv --gold empty.csv --json");
+    assert_eq!((&run.json()["warnings"], &run.json()["gold"]), (&serde_json::json!([warning]), &Value::Null));
+    assert_eq!(run.err, format!("warning: {warning}\n"));
+    assert_eq!(folder.done("rank answers.csv --gold empty.csv").err, "");
+}
+
+#[test]
 fn bird_as_published() {
     if Crowd::shared("bird").is_none() {
         return;

@@ -41,8 +41,8 @@ fn wrong_usage_is_one_line_and_code_2() {
         ),
         (
             "fit answers.csv --columns tsk=item",
-            "invalid value 'tsk=item' for '--columns <task=NAME,worker=NAME,label=NAME>': --columns has `tsk=item`, \
-             expected task=NAME, worker=NAME and label=NAME, each at most once, separated by commas",
+            "invalid value 'tsk=item' for '--columns <task=NAME,worker=NAME,label=NAME,gold=NAME>': --columns has `tsk=item`, \
+             expected task=NAME, worker=NAME, label=NAME and gold=NAME, each at most once, separated by commas",
             help,
         ),
         (
@@ -78,6 +78,7 @@ fn wrong_files_are_named_with_line_and_remedy_and_code_1() {
     folder.write("renamed.csv", "item,worker,label\nt1,w1,cat\n");
     folder.write("one.csv", "task,worker,label\nt1,w1,cat\nt1,w2,cat\n");
     folder.write("strange-gold.csv", "task,label\nt1,cat\nt999,cat\n");
+    folder.write("no-gold.csv", "\ntask,label\n");
     folder.write("strange-label.csv", "task,label\nt1,cow\n");
     folder.write("strange-start.csv", "task,label,p_cat,p_cow\nt1,cat,1.0,0.0\n");
     folder.write("empty-start.csv", "task,p_cat,p_dog\nt1,1.0,0.0\nt2,0,0\n");
@@ -86,6 +87,16 @@ fn wrong_files_are_named_with_line_and_remedy_and_code_1() {
         "workers.csv",
         "worker,c_cat_cat,c_cat_dog,c_dog_cat,c_dog_dog,n_cat,n_dog\nw1,1,0,0,1,5,nan\n",
     );
+    let columns = "expected those that --workers writes: `worker`, `c_<true>_<answered>` for every two labels, \
+                   `n_<true>` for every label";
+    let header = "worker,c_cat_cat,c_cat_dog,c_dog_cat,c_dog_dog,n_cat";
+    folder.write("no-total.csv", &format!("{header}\nw1,1,0,0,1,5\n"));
+    folder.write("no-name.csv", &format!("{header},n_dog\nw1,1,0,0,1,5,5\n").replace("worker", "who"));
+    let row = "1,0,0,1,5,5";
+    folder.write("again.csv", &format!("{header},n_dog\nw1,{row}\nw2,{row}\nw1,{row}\n"));
+    folder.write("huge.csv", &format!("{header},n_dog\nw1,1,0,0,1,5,1e308\n"));
+    folder.write("two-starts.csv", "task,label\nt1,cat\nt1,cat\nt1,dog\n");
+    folder.write("two-shares.csv", "task,p_cat,p_dog\nt1,0.9,0.1\nt1,0.8,0.2\n");
     folder.write("few-workers.csv", "worker,c_cat_cat,c_cat_dog,n_cat,n_dog\nw1,1,0,5,5\n");
     folder.write("model.json", "{\"format\":\"mixlet crowd\",\"version\":2}");
     let cases = [
@@ -101,6 +112,11 @@ fn wrong_files_are_named_with_line_and_remedy_and_code_1() {
         (
             "fit answers.csv --gold strange-gold.csv",
             "strange-gold.csv:3: task `t999` has no answers; remove the row or pass --skip-unknown-gold",
+        ),
+        (
+            "fit answers.csv --gold no-gold.csv --tasks gold",
+            "no-gold.csv:2: nothing but column names, and --tasks gold reads only tasks in gold; \
+             add rows, or leave out --tasks gold",
         ),
         (
             "fit answers.csv --known-labels strange-label.csv",
@@ -128,11 +144,35 @@ fn wrong_files_are_named_with_line_and_remedy_and_code_1() {
         ),
         (
             "fit answers.csv --known-workers answers.csv",
-            "answers.csv:1: no column `n_<label>` in its place, expected a file written with --workers",
+            &format!("answers.csv:1: no column `n_cat` in its place, {columns}"),
         ),
         (
             "fit answers.csv --known-workers few-workers.csv",
-            "few-workers.csv:1: no column `c_dog_cat` in its place, expected a file written with --workers",
+            &format!("few-workers.csv:1: no column `c_dog_cat` in its place, {columns}"),
+        ),
+        (
+            "fit answers.csv --known-workers no-total.csv",
+            &format!("no-total.csv:1: no column `n_dog` in its place, {columns}"),
+        ),
+        (
+            "fit answers.csv --known-workers no-name.csv",
+            &format!("no-name.csv:1: no column `worker` in its place, {columns}"),
+        ),
+        (
+            "fit answers.csv --known-workers again.csv",
+            "again.csv:4: worker `w1` comes again, first on line 2; keep one row",
+        ),
+        (
+            "fit answers.csv --known-workers huge.csv",
+            "huge.csv:2: `c_dog_dog` times `n_dog` makes more than 1e15 answers; correct the row or remove it",
+        ),
+        (
+            "fit answers.csv --start two-starts.csv",
+            "two-starts.csv:4: task `t1` is `dog` here and `cat` on line 2; keep one row",
+        ),
+        (
+            "fit answers.csv --start two-shares.csv",
+            "two-shares.csv:3: task `t1` has other probabilities here than on line 2; keep one row",
         ),
         (
             "fit answers.csv --known-workers workers.csv",
@@ -176,6 +216,21 @@ fn wrong_files_are_named_with_line_and_remedy_and_code_1() {
         assert_eq!((run.code, run.out.as_str()), (1, ""), "{arguments}");
     }
     assert_eq!(folder.names(), before);
+}
+
+#[test]
+fn too_many_labels_to_rank_have_a_remedy_of_their_own() {
+    let folder = Folder::new();
+    let rows = (0..33_000).map(|label| format!("t{label},w{},{label}\n", label % 2));
+    folder.write("many.csv", &("task,worker,label\n".to_owned() + &rows.collect::<String>()));
+    for (command, remedy) in [
+        ("rank many.csv", "check that the label column holds classes, or merge rare labels"),
+        ("fit many.csv --select 1 --method majority-vote", "leave out --workers, --report and --select"),
+    ] {
+        let run = folder.run(&format!("{command} --threads 1"));
+        let message = "the tables of answer pairs need 16.2 GiB of memory, expected at most 8.0 GiB";
+        assert_eq!((run.code, run.err), (1, format!("error: {message}; {remedy}\n")), "{command}");
+    }
 }
 
 #[cfg(target_os = "linux")]

@@ -39,8 +39,9 @@ impl Command {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Input")]
 pub(super) struct Format {
-    /// Names of the columns, where they are not task, worker and label
-    #[arg(long, value_name = "task=NAME,worker=NAME,label=NAME")]
+    /// Names of the columns, where they are not task, worker and label; gold is the label column of files
+    /// of gold and known labels, where it has another name
+    #[arg(long, value_name = "task=NAME,worker=NAME,label=NAME,gold=NAME")]
     columns: Option<Columns>,
     /// Which answers count when a worker answers a task more than once
     #[arg(long, value_enum, default_value_t = Repeats::First)]

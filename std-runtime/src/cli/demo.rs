@@ -32,7 +32,7 @@ pub fn run(args: &DemoArgs) -> Result<()> {
 
     let options =
         DemoOptions { seed: args.common.seed, report: args.report.clone(), data: args.data.clone() };
-    let is_taken = args.common.json || output::is_standard_output(&args.report);
+    let is_taken = args.common.json || crate::output::is_standard_output(&args.report);
     let (mut stdout, mut stderr) = (io::stdout(), io::stderr());
     let out: &mut dyn Write = if is_taken { &mut stderr } else { &mut stdout };
     let tour = demo::run(&options, out)?;

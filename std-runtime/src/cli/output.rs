@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Shown};
+use crate::output::is_standard_output;
 
-/// Says something on standard error, in one line.
+/// Says something on standard error, in one line; names of files in it may hold anything.
 pub(super) fn log(kind: &str, text: &str) {
     // Nowhere is left to complain to.
-    let _ = writeln!(io::stderr(), "{kind}: {}", text.replace(['\n', '\r'], " "));
+    let _ = writeln!(io::stderr(), "{kind}: {}", Shown(&text.replace(['\n', '\r'], " "), usize::MAX));
 }
 
 /// Prints text on standard output.
@@ -23,6 +24,12 @@ pub(super) fn print(text: &str) -> Result<()> {
         Err(source) => Err(Error::Io { path: "standard output".into(), what: "write", source }),
         Ok(()) => Ok(()),
     }
+}
+
+/// Prints text on standard error, where standard output is taken.
+pub(super) fn print_aside(text: &str) {
+    // Nowhere is left to complain to.
+    let _ = io::stderr().write_all(text.as_bytes());
 }
 
 /// Prints one JSON object.
@@ -72,11 +79,6 @@ fn check_folder(output: &Path) -> Result<()> {
         Some(Ok(folder)) if !folder.is_dir() => Err(fail("create", io::ErrorKind::NotADirectory.into())),
         _ => Ok(()),
     }
-}
-
-/// Whether an output goes to standard output.
-pub(super) fn is_standard_output(path: &Path) -> bool {
-    path == Path::new("-") || path == Path::new("/dev/stdout")
 }
 
 /// The path behind links and relative parts, as far as it exists.

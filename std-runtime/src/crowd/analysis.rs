@@ -137,7 +137,9 @@ impl Analysis {
         check_confusions(answers)?;
         let clock = Instant::now();
         let needs_information = options.information || matches!(options.select, Select::First(_));
-        let information = needs_information.then(|| information(answers, Estimator::Plain)).transpose()?;
+        let remedy = "leave out --workers, --report and --select";
+        let information =
+            needs_information.then(|| information(answers, Estimator::Plain, remedy)).transpose()?;
         let selection = selection::select(
             answers,
             &options.fit,
@@ -261,9 +263,9 @@ fn score(speaking: Answers<'_>, fit: &CrowdFit, options: &AnalysisOptions, gold:
     Score::of_posteriors(&fit.posteriors, speaking.labels(), gold, is_covered)
 }
 
-/// Every worker's information, in nats.
-pub fn information(answers: Answers<'_>, estimator: Estimator) -> Result<Vec<f64>> {
-    check_pair_tables(answers, 1, "leave out --workers, --report and --select")?;
+/// Every worker's information, in nats; the remedy is what to do where it would take too much memory.
+pub fn information(answers: Answers<'_>, estimator: Estimator, remedy: &'static str) -> Result<Vec<f64>> {
+    check_pair_tables(answers, 1, remedy)?;
     selection::worker_information(answers, estimator)
 }
 

@@ -6,6 +6,8 @@ use mixlet_core::observations::Answers;
 use super::Crowd;
 use super::fit::align::best_labels;
 use super::fit::{Collapse, CrowdFit, Method};
+use crate::error::Quoted;
+use crate::report::number::{count, things};
 
 /// Answers below which one label only means nothing.
 const FEW_ANSWERS: usize = 10;
@@ -31,7 +33,8 @@ pub fn warnings(crowd: &Crowd, answers: Answers<'_>, speaking: Answers<'_>, fit:
 
 fn not_converged(fit: &CrowdFit) -> Option<String> {
     (fit.stop == Stop::IterationLimit && fit.tolerance > 0.0).then(|| {
-        format!("the fit stopped after {} rounds before it converged; raise --rounds", fit.rounds.len())
+        let rounds = things(fit.rounds.len(), "round");
+        format!("the fit stopped after {rounds} before it converged; raise --rounds")
     })
 }
 
@@ -39,14 +42,14 @@ fn not_converged(fit: &CrowdFit) -> Option<String> {
 fn collapsed(crowd: &Crowd, fit: &CrowdFit) -> Option<String> {
     fit.collapse.map(|collapse| match collapse {
         Collapse::Misnamed { class } => format!(
-            "the class `{}` filled with tasks that hardly anyone labels so: the answers do not tell workers apart; \
+            "the class {} filled with tasks that hardly anyone labels so: the answers do not tell workers apart; \
              all workers were given the confusion that the vote shows instead",
-            crowd.labels.get(class)
+            label(crowd, class)
         ),
         Collapse::Emptied { class, by_vote, by_fit } => format!(
-            "the one-coin fit collapsed: `{}` holds {:.1} % of the tasks by vote and {:.1} % by the fit; \
+            "the one-coin fit collapsed: {} holds {:.1} % of the tasks by vote and {:.1} % by the fit; \
              use --method dawid-skene or --prior uniform",
-            crowd.labels.get(class),
+            label(crowd, class),
             100.0 * by_vote,
             100.0 * by_fit
         ),
@@ -106,16 +109,15 @@ fn flipped_classes(crowd: &Crowd, answers: Answers<'_>, fit: &CrowdFit) -> Optio
     let reassigned: f64 = best.iter().enumerate().map(|(class, &vote)| table[class * classes + vote]).sum();
     // A permutation that merely ties, or moves empty classes, is no flip.
     (reassigned > agreeing).then(|| {
-        let moved: Vec<String> = (best.iter().enumerate())
+        let moved = (best.iter().enumerate())
             .filter(|&(class, &vote)| class != vote && table[class * classes + vote] > 0.0)
             .map(|(class, &vote)| {
-                format!("`{}` where the vote says `{}`", crowd.labels.get(class), crowd.labels.get(vote))
-            })
-            .collect();
+                format!("{} where the vote says {}", label(crowd, class), label(crowd, vote))
+            });
         format!(
             "the fit turned classes against the vote ({}): workers may be adversaries, or the classes swapped; \
              compare with --method majority-vote or fix some --known-labels",
-            moved.join(", ")
+            first_names(moved)
         )
     })
 }
@@ -129,20 +131,20 @@ fn vanished_classes(crowd: &Crowd, answers: Answers<'_>, fit: &CrowdFit) -> Opti
     for posterior in fit.posteriors.chunks_exact(classes) {
         labelled[most_likely_class(posterior)] += 1;
     }
-    let gone: Vec<String> = (0..classes)
+    let mut gone = (0..classes)
         .filter(|&class| answered[class] > 0 && labelled[class] == 0)
-        .map(|class| format!("`{}` ({} answers)", crowd.labels.get(class), answered[class]))
-        .collect();
-    (!gone.is_empty()).then(|| format!("no task was given the label {}", gone.join(", ")))
+        .map(|class| format!("{} ({})", label(crowd, class), things(answered[class], "answer")))
+        .peekable();
+    gone.peek().is_some().then(|| format!("no task was given the label {}", first_names(gone)))
 }
 
 fn uncovered_tasks(crowd: &Crowd, speaking: Answers<'_>) -> Option<String> {
     let uncovered = speaking.rows(0..speaking.tasks()).filter(|cells| cells.is_empty()).count();
     (uncovered > 0).then(|| {
-        format!(
-            "{uncovered} of {} tasks have no answer by a selected worker; their label is a guess",
-            crowd.tasks.len()
-        )
+        let tasks = things(crowd.tasks.len(), "task");
+        let verbs = if uncovered == 1 { ["has", "its"] } else { ["have", "their"] };
+        let ([has, their], uncovered) = (verbs, count(uncovered as u64));
+        format!("{uncovered} of {tasks} {has} no answer by a selected worker; {their} label is a guess")
     })
 }
 
@@ -172,9 +174,18 @@ fn unjudged_workers(crowd: &Crowd, answers: Answers<'_>) -> Option<String> {
 }
 
 fn list_workers(crowd: &Crowd, workers: &[usize], what: &str) -> Option<String> {
-    let names: Vec<String> =
-        workers.iter().take(NAMES).map(|&worker| format!("`{}`", crowd.workers.get(worker))).collect();
-    let more = if workers.len() > NAMES { ", …" } else { "" };
-    let noun = if workers.len() == 1 { "worker" } else { "workers" };
-    (!workers.is_empty()).then(|| format!("{} {noun} {what}: {}{more}", workers.len(), names.join(", ")))
+    let names = workers.iter().map(|&worker| Quoted(crowd.workers.get(worker)).to_string());
+    let number = things(workers.len(), "worker");
+    (!workers.is_empty()).then(|| format!("{number} {what}: {}", first_names(names)))
+}
+
+fn label(crowd: &Crowd, class: usize) -> Quoted<'_> {
+    Quoted(crowd.labels.get(class))
+}
+
+/// As many names as a warning lists, and a sign that there are more.
+fn first_names(mut names: impl Iterator<Item = String>) -> String {
+    let mut listed: Vec<String> = names.by_ref().take(NAMES).collect();
+    listed.extend(names.next().map(|_| "…".to_owned()));
+    listed.join(", ")
 }

@@ -73,16 +73,20 @@ pub fn read_crowd(
     options: &ReadOptions,
     progress: Progress<'_>,
 ) -> Result<Crowd> {
-    let gold = gold.map(|path| TaskLabels::read(path, options)).transpose()?.filter(|gold| !gold.is_empty());
-    let tasks = match options.tasks {
-        TaskFilter::All => None,
-        TaskFilter::Gold => Some(&gold.as_ref().ok_or(Error::GoldNeeded)?.tasks),
+    let gold = gold.map(|path| TaskLabels::read(path, options)).transpose()?;
+    let tasks = match (options.tasks, &gold) {
+        (TaskFilter::All, _) => None,
+        (TaskFilter::Gold, None) => return Err(Error::GoldNeeded),
+        (TaskFilter::Gold, Some(gold)) if gold.is_empty() => return Err(gold.no_gold()),
+        (TaskFilter::Gold, Some(gold)) => Some(&gold.tasks),
     };
     let mut draft = Draft::new(options);
     draft.read(answers, options, Filter { tasks, ..Filter::default() }, progress)?;
     let gold_pairs = match &gold {
-        Some(gold) => Some(gold.pairs(&draft.tasks, &mut draft.labels, options, answers)?),
-        None => None,
+        Some(gold) if !gold.is_empty() => {
+            Some(gold.pairs(&draft.tasks, &mut draft.labels, options, answers)?)
+        }
+        _ => None,
     };
     drop(gold);
     if draft.labels.len() < 2 {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::{Quoted, Shown};
+
 /// What can be wrong with a table file, or with one of its rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -102,17 +104,36 @@ pub enum TableProblem {
         /// The file of the answers, if they came from a file.
         answers: Option<PathBuf>,
     },
+    /// Only the tasks in gold are wanted, and the gold file has no rows.
+    NoGold,
     /// All answers, and all gold labels, say the same.
     OneClass {
         /// What they say.
         label: String,
     },
-    /// A file of an earlier fit lacks a column.
+    /// Two sets of probabilities for one task.
+    ConflictingProbabilities {
+        /// The task.
+        task: String,
+        /// Where it was first.
+        first_line: u64,
+    },
+    /// A file of workers lacks a column.
     NotWrittenHere {
         /// The column that is missing or out of place.
         name: String,
-        /// The option that writes such files.
-        option: &'static str,
+    },
+    /// A worker comes twice in a file of workers.
+    RepeatedWorker {
+        /// The worker.
+        worker: String,
+        /// The line of the first row.
+        first_line: u64,
+    },
+    /// A share and a number of answers whose product is more than there can be.
+    TooManyEarlier {
+        /// The columns of both.
+        columns: [String; 2],
     },
     /// A field should hold a number that is not negative.
     NotANumber {
@@ -138,9 +159,12 @@ impl fmt::Display for TableProblem {
             | Self::EmptyField { .. }
             | Self::RowTooLong { .. }
             | Self::UnterminatedQuote => self.fmt_row(f),
-            Self::NotWrittenHere { .. } | Self::NotANumber { .. } | Self::NoProbability => {
-                self.fmt_numbers(f)
-            }
+            Self::NotWrittenHere { .. }
+            | Self::RepeatedWorker { .. }
+            | Self::TooManyEarlier { .. }
+            | Self::ConflictingProbabilities { .. }
+            | Self::NotANumber { .. }
+            | Self::NoProbability => self.fmt_numbers(f),
             _ => self.fmt_crowd(f),
         }
     }
@@ -151,7 +175,7 @@ impl TableProblem {
     fn fmt_header(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::MissingColumn { role, name, header, candidate } => {
-                let candidate = candidate.as_deref().unwrap_or("NAME");
+                let candidate = Shown(candidate.as_deref().unwrap_or("NAME"), 80);
                 let header = header.join(",");
                 write!(f, "no column {} among {}; ", Quoted(name), Quoted(&header))?;
                 write!(f, "name it with --columns {role}={candidate}")
@@ -196,8 +220,22 @@ impl TableProblem {
     /// Problems of numbers that an earlier fit wrote.
     fn fmt_numbers(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotWrittenHere { name, option } => {
-                write!(f, "no column {} in its place, expected a file written with {option}", Quoted(name))
+            Self::NotWrittenHere { name } => {
+                let name = Quoted(name);
+                write!(f, "no column {name} in its place, expected those that --workers writes: `worker`, ")?;
+                write!(f, "`c_<true>_<answered>` for every two labels, `n_<true>` for every label")
+            }
+            Self::RepeatedWorker { worker, first_line } => {
+                let worker = Quoted(worker);
+                write!(f, "worker {worker} comes again, first on line {first_line}; keep one row")
+            }
+            Self::TooManyEarlier { columns: [share, total] } => {
+                let (share, total) = (Quoted(share), Quoted(total));
+                write!(f, "{share} times {total} makes more than 1e15 answers; correct the row or remove it")
+            }
+            Self::ConflictingProbabilities { task, first_line } => {
+                let task = Quoted(task);
+                write!(f, "task {task} has other probabilities here than on line {first_line}; keep one row")
             }
             Self::NotANumber { column, field } => {
                 let (column, field) = (Quoted(column), Quoted(field));
@@ -242,47 +280,17 @@ impl TableProblem {
                     answers.as_ref().map_or("the answers".into(), |path| path.display().to_string());
                 write!(f, "none of its tasks is among those of {answers}; check that both use the same ids")
             }
+            Self::NoGold => write!(
+                f,
+                "nothing but column names, and --tasks gold reads only tasks in gold; \
+                 add rows, or leave out --tasks gold"
+            ),
             Self::OneClass { label } => write!(
                 f,
                 "every label is {}, expected at least two different ones; check the label column",
                 Quoted(label)
             ),
             _ => Ok(()),
-        }
-    }
-}
-
-/// A text from a file in backticks: at most 80 characters of it, control characters escaped.
-#[derive(Clone, Copy, Debug)]
-pub struct Quoted<'a>(pub &'a str);
-
-impl fmt::Display for Quoted<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const SHOWN: usize = 80;
-        write!(f, "`")?;
-        for character in self.0.chars().take(SHOWN) {
-            match character.is_control() {
-                true => write!(f, "{}", character.escape_default())?,
-                false => write!(f, "{character}")?,
-            }
-        }
-        write!(f, "{}", if self.0.chars().nth(SHOWN).is_some() { "…`" } else { "`" })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quoted_text_is_short_and_printable() {
-        let long = "x".repeat(1000);
-        for (text, shown) in [
-            ("a b", "`a b`".to_string()),
-            ("a\u{1b}[1m\n", "`a\\u{1b}[1m\\n`".into()),
-            (&long, format!("`{}…`", &long[..80])),
-        ] {
-            assert_eq!(Quoted(text).to_string(), shown, "{text}");
         }
     }
 }

@@ -13,6 +13,16 @@ pub fn count(value: u64) -> String {
     group(&value.to_string())
 }
 
+/// A number of things, in words.
+///
+/// ```
+/// # use mixlet_runtime::report::number::things;
+/// assert_eq!((things(1, "task"), things(2_000, "task")), ("1 task".into(), "2,000 tasks".into()));
+/// ```
+pub fn things(number: usize, noun: &str) -> String {
+    format!("{} {noun}{}", count(number as u64), if number == 1 { "" } else { "s" })
+}
+
 /// A number with fixed decimals; [`DASH`] if it is not finite, powers of ten beyond 10¹⁵.
 ///
 /// ```

@@ -101,6 +101,22 @@ impl QuotedSplit {
         }
     }
 
+    /// Whether a row that [`split`](Self::split) could not finish goes on behind this text, too.
+    pub fn goes_on(&mut self, mut text: &[u8]) -> bool {
+        let mut unquoted = vec![0; text.len()];
+        while self.is_inside {
+            let (result, len, ..) = self.reader.read_record(text, &mut unquoted, &mut self.ends);
+            match result {
+                ReadRecordResult::OutputEndsFull => text = text.get(len..).unwrap_or(&[]),
+                result => {
+                    self.is_inside = matches!(result, ReadRecordResult::InputEmpty);
+                    break;
+                }
+            }
+        }
+        self.is_inside
+    }
+
     /// Puts the reader at the start of a row that is not the first (whose byte order mark it would drop).
     fn restart(&mut self) {
         if self.is_inside {

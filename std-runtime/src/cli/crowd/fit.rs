@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::options::{FitOptions, Shares, StartOption};
 use super::{json, summary};
-use crate::cli::output::{log, print, print_json};
+use crate::cli::output::{log, print, print_aside, print_json};
 use crate::cli::progress::Progress;
 use crate::crowd::analysis::{Analysis, AnalysisOptions};
 use crate::crowd::fit::{self, Start};
@@ -15,6 +15,7 @@ use crate::crowd::selection::Select;
 use crate::crowd::{Crowd, page, write};
 use crate::error::Result;
 use crate::output::write_file;
+use crate::report::number::things;
 
 /// Runs the command.
 pub(super) fn run(options: &FitOptions) -> Result<()> {
@@ -37,6 +38,11 @@ pub(super) fn run(options: &FitOptions) -> Result<()> {
     let read = clock.elapsed().as_secs_f64();
     let mut analysis = Analysis::run(&crowd, &analysis_options, &mut progress)?;
     analysis.seconds.read = read;
+    // Gold without rows is read as no gold.
+    if let (Some(path), None) = (gold, &crowd.gold) {
+        let nothing = "has no rows below its header: nothing was scored";
+        analysis.warnings.push(format!("{} {nothing}", path.display()));
+    }
     progress.finish();
 
     analysis.warnings.iter().for_each(|warning| log("warning", warning));
@@ -46,7 +52,7 @@ pub(super) fn run(options: &FitOptions) -> Result<()> {
     }
     let text = summary::fit(&crowd, &analysis, &options.outputs)?;
     match options.outputs.take_standard_output() {
-        true => text.lines().for_each(|line| eprintln!("{line}")),
+        true => print_aside(&text),
         false => print(&text)?,
     }
     Ok(())
@@ -93,7 +99,7 @@ fn earlier_counts(path: &Path, crowd: &Crowd, read: &ReadOptions) -> Result<Vec<
 /// Says how much of a file was of no use.
 fn note(path: &Path, number: usize, noun: &str, what: &str) {
     if number > 0 {
-        log("note", &format!("{}: {} {what}", path.display(), summary::things(number, noun)));
+        log("note", &format!("{}: {} {what}", path.display(), things(number, noun)));
     }
 }
 

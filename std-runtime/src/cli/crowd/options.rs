@@ -6,11 +6,12 @@ use clap::{Args, ValueEnum};
 use mixlet_core::em::FitSettings;
 
 use super::{Format, Gold, given};
-use crate::cli::output::{check_paths, is_standard_output};
+use crate::cli::output::check_paths;
 use crate::cli::{Common, usage};
 use crate::crowd::fit::{Method, Pseudocount};
 use crate::crowd::selection::Select;
 use crate::error::{Error, Result};
+use crate::output::is_standard_output;
 
 /// Everything `mixlet crowd fit` takes.
 #[derive(Args)]

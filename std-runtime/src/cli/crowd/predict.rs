@@ -6,16 +6,16 @@ use std::time::Instant;
 use clap::Args;
 use serde::Serialize;
 
-use super::summary::things;
 use super::{Format, given};
 use crate::cli::Common;
-use crate::cli::output::{check_paths, is_standard_output, log, print, print_json};
+use crate::cli::output::{check_paths, log, print, print_json};
 use crate::cli::progress::Progress;
 use crate::crowd::model::CrowdModel;
 use crate::crowd::read::{NewAnswers, read_new_answers};
 use crate::crowd::write;
-use crate::error::Result;
-use crate::output::write_file;
+use crate::error::{Result, Shown};
+use crate::output::{is_standard_output, write_file};
+use crate::report::number::things;
 
 /// Everything `mixlet crowd predict` takes.
 #[derive(Args)]
@@ -128,7 +128,7 @@ fn summary(new: &NewAnswers, labels: Option<&Path>) -> Result<String> {
     let [tasks, answers] = [(new.crowd.tasks.len(), "task"), (new.crowd.answers()?.cells().len(), "answer")]
         .map(|(number, what)| things(number, what));
     let next = match labels {
-        Some(path) => format!("{:<11}{}", "Wrote", path.display()),
+        Some(path) => format!("{:<11}{}", "Wrote", Shown(&path.to_string_lossy(), usize::MAX)),
         None => format!("{:<11}{}", "Next", "--labels labels.csv writes the labels"),
     };
     Ok(format!("{:<11}{tasks} labelled from {answers}\n{next}\n", "Labels"))

@@ -14,7 +14,7 @@ use crate::cli::progress::Progress;
 use crate::crowd::Crowd;
 use crate::crowd::analysis::information;
 use crate::crowd::read::read_crowd;
-use crate::error::Result;
+use crate::error::{Result, Shown};
 use crate::report::number::{count, significant};
 
 /// Everything `mixlet crowd rank` takes.
@@ -43,6 +43,9 @@ Examples:
 A worker's information is the sum, over all others, of the mutual information of their answers. Who
 guesses has none; who is always wrong has as much as who is always right. Gold plays no part, but
 for --tasks gold.";
+
+/// What to do where there are too many workers and labels.
+const REMEDY: &str = "check that the label column holds classes, or merge rare labels";
 
 /// How the information of two workers is estimated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -91,7 +94,7 @@ pub(super) fn run(options: &RankOptions) -> Result<()> {
     let crowd =
         read_crowd(&options.answers, gold, &read_options, &mut |read, total| progress.bytes(read, total))?;
     progress.finish();
-    let information = information(crowd.answers()?, options.estimator.into())?;
+    let information = information(crowd.answers()?, options.estimator.into(), REMEDY)?;
     let workers = ranked(&crowd, &information)?;
     match options.common.json {
         true => print_json(&RankJson { workers }),
@@ -121,7 +124,7 @@ fn ranked<'a>(crowd: &'a Crowd, information: &[f64]) -> Result<Vec<RankedWorker<
 fn table(workers: &[RankedWorker<'_>]) -> String {
     let mut text = format!("{:>6}  {:>11}  {:>9}  worker\n", "rank", "information", "answers");
     for (rank, worker) in (1..).zip(workers) {
-        let name: String = worker.worker.chars().filter(|letter| !letter.is_control()).collect();
+        let name = Shown(worker.worker, 80);
         let (information, answers) = (significant(worker.information), count(worker.answers));
         // Writing to a text cannot fail.
         let _ = writeln!(text, "{rank:>6}  {information:>11}  {answers:>9}  {name}");

@@ -1,6 +1,7 @@
 //! What a person reads after a fit.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use mixlet_core::em::Stop;
 
@@ -9,8 +10,8 @@ use crate::crowd::Crowd;
 use crate::crowd::analysis::{Analysis, GoldScores};
 use crate::crowd::fit::Method;
 use crate::crowd::page::errors;
-use crate::error::Result;
-use crate::report::number::{count, decimal, percent};
+use crate::error::{Result, Shown};
+use crate::report::number::{count, decimal, percent, things};
 
 /// Workers named at either end.
 const NAMED: usize = 3;
@@ -71,11 +72,6 @@ pub(super) fn fit(crowd: &Crowd, analysis: &Analysis, outputs: &Outputs) -> Resu
     Ok(lines.0)
 }
 
-/// `1 task`, `2 tasks`.
-pub(super) fn things(number: usize, noun: &str) -> String {
-    format!("{} {noun}{}", count(number as u64), if number == 1 { "" } else { "s" })
-}
-
 /// How the fit ended.
 fn ending(analysis: &Analysis) -> String {
     let method = match analysis.fit.method {
@@ -110,8 +106,7 @@ fn named_workers(lines: &mut Lines, crowd: &Crowd, analysis: &Analysis) {
     let name = |&worker: &usize| {
         let accuracy = &analysis.accuracies[worker];
         let [low, high] = [accuracy.low, accuracy.high].map(|end| decimal(100.0 * end, 0));
-        let name: String =
-            crowd.workers.get(worker).chars().filter(|letter| !letter.is_control()).take(24).collect();
+        let name = Shown(crowd.workers.get(worker), 24);
         format!("{name}: {} ({low}–{high})", percent(accuracy.accuracy, 0))
     };
     order.sort_by(|&a, &b| analysis.accuracies[b].low.total_cmp(&analysis.accuracies[a].low));
@@ -127,7 +122,8 @@ fn named_workers(lines: &mut Lines, crowd: &Crowd, analysis: &Analysis) {
 
 /// What was written, or what could be.
 fn wrote(lines: &mut Lines, outputs: &Outputs) {
-    let paths: Vec<String> = outputs.paths().iter().map(|path| path.display().to_string()).collect();
+    let shown = |path: &&Path| Shown(&path.to_string_lossy(), usize::MAX).to_string();
+    let paths: Vec<String> = outputs.paths().iter().map(shown).collect();
     match paths.is_empty() {
         true => {
             lines.add("Next", "--labels labels.csv writes the labels, --report report.html shows everything")

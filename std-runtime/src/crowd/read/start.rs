@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use mixlet_core::em::RowFacts;
 use mixlet_core::em::start::vote_shares;
+use mixlet_core::em::{RowFacts, most_likely_class};
 
 use super::task_labels::unknown_label;
 use super::{Crowd, ReadOptions, check_has_rows};
@@ -45,10 +45,12 @@ pub fn read_start(
     vote_shares(answers, facts, 0..crowd.tasks.len(), &mut posteriors);
 
     let mut ignore = |_, _| {};
-    let mut table = Table::open(path, options.delimiter, &mut ignore)?;
+    let mut table = Table::open_wide(path, options.delimiter, &mut ignore)?;
     let (task_column, claim) = columns(&table, crowd, options)?;
     let (mut rows, mut unknown_tasks) = (0, 0);
-    let mut is_given = vec![false; crowd.tasks.len()];
+    // Where each task was given; 0 for nowhere.
+    let mut lines = vec![0; crowd.tasks.len()];
+    let mut posterior = vec![0.0; labels];
     while let Some(row) = table.next_row()? {
         rows += 1;
         let Some(task) = crowd.tasks.find(row.text(task_column)?) else {
@@ -56,14 +58,21 @@ pub fn read_start(
             continue;
         };
         let task = task as usize;
-        is_given[task] = true;
-        let posterior = &mut posteriors[task * labels..][..labels];
+        let first_line = lines[task];
+        if first_line == 0 {
+            lines[task] = row.line();
+        }
         if known.is_none_or(|known| known[task] as usize >= labels) {
-            fill(&row, &claim, crowd, posterior)?;
+            fill(&row, &claim, crowd, &mut posterior)?;
+            let given = &mut posteriors[task * labels..][..labels];
+            if first_line > 0 && *given != posterior {
+                return Err(row.problem(conflict(crowd, task, &claim, [&posterior, given], first_line)));
+            }
+            given.copy_from_slice(&posterior);
         }
     }
     check_has_rows(&table, rows)?;
-    let missing_tasks = is_given.iter().filter(|is_given| !**is_given).count();
+    let missing_tasks = lines.iter().filter(|&&line| line == 0).count();
     Ok(GivenStart { posteriors, unknown_tasks, missing_tasks })
 }
 
@@ -91,6 +100,24 @@ fn columns(table: &Table<'_>, crowd: &Crowd, options: &ReadOptions) -> Result<(u
     let label_name = usual_or("label", &options.columns.label);
     let [_, label] = table.columns([("task", &task_name), ("label", &label_name)])?;
     Ok((task, Claim::Label(label)))
+}
+
+/// The problem of a task that was given otherwise before.
+fn conflict(
+    crowd: &Crowd,
+    task: usize,
+    claim: &Claim,
+    [here, before]: [&[f64]; 2],
+    first_line: u64,
+) -> TableProblem {
+    let task = crowd.tasks.get(task).to_owned();
+    let label = |posterior| crowd.labels.get(most_likely_class(posterior)).to_owned();
+    match (claim, label(here), label(before)) {
+        (Claim::Probabilities(_), label, first) if label == first => {
+            TableProblem::ConflictingProbabilities { task, first_line }
+        }
+        (_, label, first) => TableProblem::ConflictingLabels { task, label, first, first_line },
+    }
 }
 
 /// Writes a row's claim.

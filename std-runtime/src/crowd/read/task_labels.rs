@@ -11,6 +11,7 @@ use crate::table::Table;
 /// A label for each of some tasks.
 pub(super) struct TaskLabels {
     path: PathBuf,
+    header_line: u64,
     pub tasks: Interner,
     labels: Interner,
     /// For each task: its label and the line that says so.
@@ -20,7 +21,7 @@ pub(super) struct TaskLabels {
 impl TaskLabels {
     /// Reads a file with a task and a label column; the same label twice is no conflict.
     ///
-    /// Renamed columns may have their usual names here.
+    /// Columns renamed for the answers may have their usual names here.
     pub fn read(path: &Path, options: &ReadOptions) -> Result<Self> {
         let mut ignore = |_, _| {};
         let mut table = Table::open(path, options.delimiter, &mut ignore)?;
@@ -30,8 +31,11 @@ impl TaskLabels {
             false => renamed,
         };
         let task = renamed_or(&options.columns.task, "task");
-        let label = renamed_or(&options.columns.label, "label");
-        let [task_column, label_column] = table.columns([("task", task), ("label", label)])?;
+        let label = match &options.columns.gold {
+            Some(name) => name,
+            None => renamed_or(&options.columns.label, "label"),
+        };
+        let [task_column, label_column] = table.columns([("task", task), ("gold", label)])?;
 
         let (mut tasks, mut labels, mut rows) = (Interner::new(), Interner::new(), Vec::new());
         while let Some(row) = table.next_row()? {
@@ -50,12 +54,17 @@ impl TaskLabels {
                 }
             }
         }
-        Ok(Self { path: path.to_owned(), tasks, labels, rows })
+        Ok(Self { path: path.to_owned(), header_line: table.header_line(), tasks, labels, rows })
     }
 
     /// Whether the file has a header and nothing below it.
     pub fn is_empty(&self) -> bool {
         self.rows.is_empty()
+    }
+
+    /// The problem of such a file where tasks are chosen by it.
+    pub fn no_gold(&self) -> Error {
+        self.problem(Some(self.header_line), TableProblem::NoGold)
     }
 
     /// `(task, label)` in the numbers of a draft, whose labels are added to.

@@ -58,9 +58,10 @@ fn order_card(report: &CrowdReport<'_>) -> Result<String, PictureError> {
     let title = format!("Workers by {}", Measure::of(report.choice).name.to_lowercase());
     let workers = count(report.workers.len() as u64);
     let mut help = match report.cut {
-        _ if report.workers.iter().all(|worker| worker.selected) => {
-            format!("All {workers} workers were used.")
-        }
+        _ if report.workers.iter().all(|worker| worker.selected) => match report.workers.len() {
+            1 => "The only worker was used.".to_owned(),
+            _ => format!("All {workers} workers were used."),
+        },
         Some(cut) => {
             format!("Workers to the left of the line were used: {} of {workers}.", count(cut as u64))
         }
