@@ -81,7 +81,7 @@ impl DawidSkene<'_> {
 /// let statistics = [0.0, 0.0, 5.0, 0.0, 1.0, 2.0, 2.0, 1.0, 0.0, 3.0]; // class masses, then two workers
 /// let mut pooled = [f64::NAN; 4];
 /// pooled_confusion(shape, &statistics, &mut pooled);
-/// assert_eq!(pooled, [0.8125, 0.1875, 0.1875, 0.8125]);
+/// assert_eq!(pooled, [0.85, 0.1875, 0.15, 0.8125]);
 /// ```
 pub fn pooled_confusion(shape: DawidSkeneShape, statistics: &[f64], pooled: &mut [f64]) {
     let labels = shape.labels as f64;

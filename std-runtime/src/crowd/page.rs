@@ -185,8 +185,8 @@ fn gold(gold: &GoldScores) -> GoldSummary {
 ///
 /// With `p` partners and `n_j` shared tasks, `Σ_j I(i, j)` is about a chi-square variable with
 /// `p·(labels − 1)²` degrees of freedom over twice the harmonic mean of the `n_j`; both are taken
-/// over all workers, so the level is that of a typical one. None also where pairs share fewer tasks than
-/// their tables have cells: the law does not hold there.
+/// over all workers, so the level is that of a typical one. None also where pairs share so few tasks that
+/// chance would look like half of all the information there can be: the law does not hold there.
 fn guessing_information(answers: Answers<'_>) -> Result<Option<f64>> {
     let mut index = Index::new(answers);
     let pairs = Pairs::new(answers, index.fill(answers)?);
@@ -202,6 +202,7 @@ fn guessing_information(answers: Answers<'_>) -> Result<Option<f64>> {
         shared.iter().fold((0.0, 0.0), |sum: (f64, f64), one| (sum.0 + one.0, sum.1 + one.1));
     let freedom = (answers.labels() as f64 - 1.0).powi(2) * partners / answers.workers() as f64;
     let tasks = partners / reciprocals;
-    let cells = answers.labels() as f64 * answers.labels() as f64;
-    Ok((partners > 0.0 && tasks >= cells).then(|| null_information(0.95, freedom, tasks)))
+    let labels = answers.labels() as f64;
+    let by_chance = (labels - 1.0).powi(2) / (2.0 * tasks);
+    Ok((partners > 0.0 && by_chance <= 0.5 * labels.ln()).then(|| null_information(0.95, freedom, tasks)))
 }
