@@ -8,7 +8,7 @@
 pub(super) mod align;
 mod collapse;
 mod dawid_skene;
-mod everybody;
+pub(super) mod everybody;
 mod one_coin;
 mod starts;
 

@@ -153,7 +153,7 @@ fn with_vote_confusion(
     run(task, initial, prior, &mut Workspace::new(task), observe)
 }
 
-/// How the crowd's answers go with the votes of the others: `[labels, labels]`, each cell with one more.
+/// How the crowd's answers go with the votes of the others: `[labels, labels]`, each count one higher.
 fn confusion_with_vote(task: Task<'_>) -> Vec<f64> {
     let labels = task.answers.labels();
     let mut confusion = vec![1.0; labels * labels];

@@ -32,7 +32,7 @@ pub fn judge_unselected(
 }
 
 /// Expected counts of all answers: `[cells, labels]`.
-fn expected_counts(all: Answers<'_>, posteriors: &[f64]) -> Vec<f64> {
+pub(in crate::crowd) fn expected_counts(all: Answers<'_>, posteriors: &[f64]) -> Vec<f64> {
     let labels = all.labels();
     let mut counts = vec![0.0; all.cell_count() * labels];
     for (cells, posterior) in all.rows(0..all.tasks()).zip(posteriors.chunks_exact(labels)) {

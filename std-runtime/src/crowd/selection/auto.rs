@@ -28,6 +28,7 @@ use rayon::prelude::*;
 
 use super::{Choice, Selection, Subset};
 use crate::crowd::ask_next::entropy;
+use crate::crowd::fit::everybody::expected_counts;
 use crate::crowd::fit::{self, CrowdFit, FitOptions, Method, PooledPrior, Pseudocount, Start};
 use crate::error::Result;
 
@@ -203,13 +204,9 @@ impl Comparison<'_> {
     fn predictions(&self, answers: Answers<'_>, posteriors: &[f64]) -> Vec<f64> {
         let shape = DawidSkeneShape::of(answers);
         let labels = shape.labels;
-        let mut statistics = vec![0.0; shape.parameters_len()];
-        for (cells, posterior) in answers.rows(0..answers.tasks()).zip(posteriors.chunks_exact(labels)) {
-            for &cell in cells {
-                let counts = &mut statistics[labels + cell as usize * labels..][..labels];
-                counts.iter_mut().zip(posterior).for_each(|(count, q)| *count += q);
-            }
-        }
+        // The masses of the classes, which come first, have no part in it.
+        let mut statistics = vec![0.0; labels];
+        statistics.extend(expected_counts(answers, posteriors));
         let mut confusion = vec![0.0; labels * labels];
         pooled_confusion(shape, &statistics, &mut confusion);
         let strength = pooled_strength(shape, &statistics, &confusion);
