@@ -10,6 +10,7 @@ pub mod nn;
 pub mod nn_cases;
 pub mod numbers;
 pub mod one_coin;
+pub mod optim;
 pub mod panel;
 pub mod random;
 pub mod shared;

@@ -4,8 +4,8 @@ use core::ops::Range;
 
 use super::heads::{HeadKeys, HeadShape, Row};
 use super::{Attention, AttentionShape, TILE};
+use crate::lanes::dot;
 use crate::nn::error::check_length;
-use crate::nn::lanes::dot;
 use crate::nn::{NnError, Real};
 
 /// The gradients of attention.

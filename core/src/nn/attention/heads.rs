@@ -3,8 +3,8 @@
 use core::ops::Range;
 
 use super::TILE;
+use crate::lanes::{LANES, dots};
 use crate::nn::Real;
-use crate::nn::lanes::{LANES, dots};
 
 /// A head of a slice `[tokens, heads, width]`.
 #[derive(Clone, Copy)]

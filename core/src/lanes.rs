@@ -2,7 +2,7 @@
 //!
 //! A value's part is its place modulo [`LANES`], so zeros behind it, or whole chunks of zeros before it, change nothing.
 
-use super::Real;
+use crate::real::Real;
 
 /// Parts of a sum: one register of 512 bits, two of 256, four of 128.
 pub(crate) const LANES: usize = 16;
