@@ -14,3 +14,5 @@ pub mod optim;
 pub mod panel;
 pub mod random;
 pub mod shared;
+pub mod tape;
+pub mod tensors;
