@@ -249,7 +249,7 @@ fn stray(found: &Tensors, expected: &Tensors) -> f64 {
     let (mut beyond, mut all) = (0.0, 0.0);
     for (found, expected) in pairs {
         all += 1.0;
-        beyond += f64::from(u8::from(!((found - expected).abs() <= 1e-3)));
+        beyond += f64::from(u8::from((found - expected).abs() > 1e-3 || found.is_nan()));
     }
     1000.0 * beyond / all
 }
