@@ -299,29 +299,34 @@ impl Kernel {
         });
     }
 
-    /// Calls `visit` with `1 / √(second moment)` of every row of some matrices, in order.
+    /// Calls `visit` with `1 / √(second moment)` of every row of some matrices, in order. It is called in one place
+    /// only: else it would not be inlined, and stay without wide vectors.
     #[inline(always)]
     fn for_each_row(&self, moments: &[f32], scratch: &mut [f32], mut visit: impl FnMut(&[f32])) {
         let AdafactorShape { rows, columns, factored, .. } = self.shape;
         let (of_columns, line) = scratch.split_at_mut(columns);
         for moments in moments.chunks_exact(self.shape.moments_len()) {
-            if !factored {
-                for moments in moments.chunks_exact(columns) {
-                    line.iter_mut().zip(moments).for_each(|(out, v)| *out = inverse_root(*v));
-                    visit(line);
-                }
-                continue;
-            }
-            let (row_moments, column_moments) = moments.split_at(rows);
+            let (row_moments, column_moments) = moments.split_at(if factored { rows } else { 0 });
             let mean = f64::from(sum_of(row_moments, |v| v)) / rows as f64;
-            of_columns.iter_mut().zip(column_moments).for_each(|(out, v)| *out = inverse_root(*v));
-            for v in row_moments {
-                let of_row = single(libm::sqrt(mean / f64::from(*v)));
-                line.iter_mut().zip(&*of_columns).for_each(|(out, of_column)| *out = of_row * *of_column);
+            if factored {
+                inverse_roots(column_moments, of_columns);
+            }
+            for row in 0..rows {
+                if let Some(v) = row_moments.get(row) {
+                    let of_row = single(libm::sqrt(mean / f64::from(*v)));
+                    line.iter_mut().zip(&*of_columns).for_each(|(out, of_column)| *out = of_row * *of_column);
+                } else {
+                    inverse_roots(column_moments.chunks_exact(columns).nth(row).unwrap_or_default(), line);
+                }
                 visit(line);
             }
         }
     }
+}
+
+#[inline(always)]
+fn inverse_roots(values: &[f32], out: &mut [f32]) {
+    out.iter_mut().zip(values).for_each(|(out, value)| *out = inverse_root(*value));
 }
 
 #[cfg(test)]
