@@ -172,19 +172,19 @@ pub fn adafactor_step(
     check_length("gradients", grads.len(), shape.len())?;
     check_length("Adafactor's state", state.len(), adafactor_state_len(adafactor, shape))?;
     check_length("scratch", scratch.len(), adafactor_scratch_len(shape))?;
-    if shape.is_empty() {
-        return Ok(());
-    }
     let kernel = Kernel { adafactor, step, shape };
-    let (moments, momentum) = state.split_at_mut(shape.experts * shape.moments_len());
     let matrices = match adafactor.averaging {
         Averaging::Matrix => 1,
         Averaging::Tensor => shape.experts,
     };
-    let len = matrices * shape.matrix_len();
-    let mut means = momentum.chunks_exact_mut(len);
-    let parts = moments.chunks_exact_mut(matrices * shape.moments_len()).zip(grads.chunks_exact(len));
-    for ((moments, grads), weights) in parts.zip(weights.chunks_exact_mut(len)) {
+    let (len, moments_len) = (matrices * shape.matrix_len(), matrices * shape.moments_len());
+    let moments_end = shape.experts * shape.moments_len();
+    let Some((moments, momentum)) = state.split_at_mut_checked(moments_end) else { return Ok(()) };
+    let (mut moments, mut means) =
+        (moments.chunks_exact_mut(moments_len.max(1)), momentum.chunks_exact_mut(len.max(1)));
+    let parts = weights.chunks_exact_mut(len.max(1)).zip(grads.chunks_exact(len.max(1)));
+    for (weights, grads) in parts {
+        let Some(moments) = moments.next() else { break };
         kernel.average(grads, moments);
         let update = kernel.update(weights, grads, moments, scratch);
         kernel.apply(update, weights, means.next(), (grads, moments), scratch);
@@ -228,16 +228,16 @@ impl Kernel {
         let [keep, mix, epsilon, scale] =
             [1.0 - mix, mix, self.adafactor.epsilon_square, self.step.grad_scale].map(single);
         let square = |grad: f32| (grad * scale) * (grad * scale) + epsilon;
-        let matrices = moments.chunks_exact_mut(self.shape.moments_len());
-        for (moments, grads) in matrices.zip(grads.chunks_exact(self.shape.matrix_len())) {
+        let matrices = moments.chunks_exact_mut(self.shape.moments_len().max(1));
+        for (moments, grads) in matrices.zip(grads.chunks_exact(self.shape.matrix_len().max(1))) {
             if !factored {
                 moments.iter_mut().zip(grads).for_each(|(v, grad)| *v = keep * *v + mix * square(*grad));
                 continue;
             }
-            let (of_rows, of_columns) = moments.split_at_mut(rows);
+            let Some((of_rows, of_columns)) = moments.split_at_mut_checked(rows) else { return };
             let [row_mix, column_mix] = [columns, rows].map(|count| mix / count as f32);
             of_columns.iter_mut().for_each(|v| *v *= keep);
-            for (of_row, grads) in of_rows.iter_mut().zip(grads.chunks_exact(columns)) {
+            for (of_row, grads) in of_rows.iter_mut().zip(grads.chunks_exact(columns.max(1))) {
                 *of_row = keep * *of_row + row_mix * sum_of(grads, square);
                 of_columns.iter_mut().zip(grads).for_each(|(v, grad)| *v += column_mix * square(*grad));
             }
@@ -252,12 +252,12 @@ impl Kernel {
         let rms = |squares: f64| libm::sqrt(squares / count);
         let mut lr = self.step.lr;
         if parameter_scale {
-            let squares = weights.chunks(self.shape.columns).map(|row| f64::from(dot(row, row))).sum();
+            let squares = weights.chunks(self.shape.columns.max(1)).map(|row| f64::from(dot(row, row))).sum();
             lr *= rms(squares).max(epsilon_scale);
         }
         let mut size = lr;
         if let Some(threshold) = clip_threshold {
-            let (mut squares, mut grads) = (0.0, grads.chunks_exact(self.shape.columns));
+            let (mut squares, mut grads) = (0.0, grads.chunks_exact(self.shape.columns.max(1)));
             self.for_each_row(moments, scratch, |inverse_roots| {
                 let grads = grads.next().unwrap_or_default();
                 let square = |grad: f32, root: f32| (grad * scale * root) * (grad * scale * root);
@@ -278,7 +278,7 @@ impl Kernel {
         (grads, moments): (&[f32], &[f32]),
         scratch: &mut [f32],
     ) {
-        let columns = self.shape.columns;
+        let columns = self.shape.columns.max(1);
         let [size, keep] = [update.size * self.step.grad_scale, update.keep].map(single);
         let beta = self.adafactor.momentum.unwrap_or(0.0);
         let [beta, mix] = [beta, 1.0 - beta].map(single);
@@ -304,9 +304,10 @@ impl Kernel {
     #[inline(always)]
     fn for_each_row(&self, moments: &[f32], scratch: &mut [f32], mut visit: impl FnMut(&[f32])) {
         let AdafactorShape { rows, columns, factored, .. } = self.shape;
-        let (of_columns, line) = scratch.split_at_mut(columns);
-        for moments in moments.chunks_exact(self.shape.moments_len()) {
-            let (row_moments, column_moments) = moments.split_at(if factored { rows } else { 0 });
+        let Some((of_columns, line)) = scratch.split_at_mut_checked(columns) else { return };
+        for moments in moments.chunks_exact(self.shape.moments_len().max(1)) {
+            let of_rows = if factored { rows } else { 0 };
+            let Some((row_moments, column_moments)) = moments.split_at_checked(of_rows) else { return };
             let mean = f64::from(sum_of(row_moments, |v| v)) / rows as f64;
             if factored {
                 inverse_roots(column_moments, of_columns);
@@ -316,7 +317,10 @@ impl Kernel {
                     let of_row = single(libm::sqrt(mean / f64::from(*v)));
                     line.iter_mut().zip(&*of_columns).for_each(|(out, of_column)| *out = of_row * *of_column);
                 } else {
-                    inverse_roots(column_moments.chunks_exact(columns).nth(row).unwrap_or_default(), line);
+                    inverse_roots(
+                        column_moments.chunks_exact(columns.max(1)).nth(row).unwrap_or_default(),
+                        line,
+                    );
                 }
                 visit(line);
             }
