@@ -180,11 +180,9 @@ pub fn adafactor_step(
     let (len, moments_len) = (matrices * shape.matrix_len(), matrices * shape.moments_len());
     let moments_end = shape.experts * shape.moments_len();
     let Some((moments, momentum)) = state.split_at_mut_checked(moments_end) else { return Ok(()) };
-    let (mut moments, mut means) =
-        (moments.chunks_exact_mut(moments_len.max(1)), momentum.chunks_exact_mut(len.max(1)));
-    let parts = weights.chunks_exact_mut(len.max(1)).zip(grads.chunks_exact(len.max(1)));
-    for (weights, grads) in parts {
-        let Some(moments) = moments.next() else { break };
+    let mut means = momentum.chunks_exact_mut(len.max(1));
+    let parts = moments.chunks_exact_mut(moments_len.max(1)).zip(grads.chunks_exact(len.max(1)));
+    for ((moments, grads), weights) in parts.zip(weights.chunks_exact_mut(len.max(1))) {
         kernel.average(grads, moments);
         let update = kernel.update(weights, grads, moments, scratch);
         kernel.apply(update, weights, means.next(), (grads, moments), scratch);
