@@ -1,4 +1,4 @@
-//! What was observed: sparse crowd answers, grouped by task and by worker.
+//! What was observed: sparse crowd answers, grouped by task and by worker; dense rows of bits or codes.
 //!
 //! An answer is one `u32`, its *cell*: `worker · labels + label`. A table with one row per cell
 //! (a confusion matrix, a count) is then read and written without any further arithmetic.
@@ -10,12 +10,16 @@
 //! ```
 
 mod by_worker;
+mod codes;
 mod error;
+mod packed;
 
 use core::ops::Range;
 
 pub use by_worker::WorkerTasks;
-pub use error::AnswersError;
+pub use codes::{Codes, MISSING};
+pub use error::{AnswersError, RowsError};
+pub use packed::{PackedRows, WORD_BITS, row_words};
 
 /// Answers of a crowd, grouped by task.
 ///
