@@ -6,6 +6,9 @@ use crate::numeric::ln_slice;
 use crate::select::Estimator;
 use crate::select::information::JOINT_FLOOR;
 
+/// What is left over of a mass is nothing below this share of it: rounding, not rows.
+const ROUNDING: f64 = 1e-12;
+
 /// The tables of a stripe's pairs, read from its sums.
 #[derive(Clone, Copy, Debug)]
 pub struct PairTables<'a> {
@@ -116,18 +119,27 @@ impl<'a> PairTables<'a> {
             let margin = self.margins.get(indicator).copied().unwrap_or(0.0);
             left -= margin;
             let shown: f64 = row.iter().skip(1).sum();
-            set_first(row, margin - shown);
+            if let Some(first) = row.first_mut() {
+                *first = self.left_over(margin - shown);
+            }
         }
         let (first, others) = out.split_at_mut(levels.min(out.len()));
         for (nth, indicator) in indicators.column(partner).enumerate() {
             let margin = self.margins.get(indicator).copied().unwrap_or(0.0);
             let shown: f64 = others.iter().skip(nth + 1).step_by(levels).sum();
             if let Some(out) = first.get_mut(nth + 1) {
-                *out = (margin - shown).max(0.0);
+                *out = self.left_over(margin - shown);
                 left -= *out;
             }
         }
-        set_first(first, left);
+        if let Some(first) = first.first_mut() {
+            *first = self.left_over(left);
+        }
+    }
+
+    #[inline(always)]
+    fn left_over(&self, count: f64) -> f64 {
+        if count > ROUNDING * self.mass { count } else { 0.0 }
     }
 
     fn sum(&self, indicator: usize, lane: usize) -> f64 {
@@ -151,7 +163,7 @@ impl<'a> PairTables<'a> {
             for (lane, (&partner, counts)) in partners.iter().zip(counts.as_chunks_mut::<6>().0).enumerate() {
                 let (partner, both) = (ones(partner as usize), self.sum(column, block * LANES + lane));
                 let cells = [self.mass - own - partner + both, own - both, partner - both, both];
-                let [a, b, c, d] = cells.map(|count| count.max(0.0) + floor);
+                let [a, b, c, d] = cells.map(|count| self.left_over(count) + floor);
                 *counts = [a, b, c, d, partner + 2.0 * floor, self.mass - partner + 2.0 * floor];
             }
             let mut terms = counts.map(|count| count.max(f64::MIN_POSITIVE));
@@ -163,12 +175,6 @@ impl<'a> PairTables<'a> {
                 *out = if partner as usize == column { 0.0 } else { information.max(0.0) };
             }
         }
-    }
-}
-
-fn set_first(row: &mut [f64], value: f64) {
-    if let Some(first) = row.first_mut() {
-        *first = value.max(0.0);
     }
 }
 
