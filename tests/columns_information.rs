@@ -19,7 +19,9 @@ fn cases() -> Vec<Rows> {
     let wide: Vec<usize> = (0..130).map(|_| 2).collect();
     let mixed = vec![2, 3, 1, 5, 20, 2, 4, 17, 2];
     let mut cases = Vec::new();
-    for (rows, levels) in [(1, vec![2]), (127, mixed.clone()), (300, wide), (128, vec![2; 16]), (65, vec![3; 7])] {
+    for (rows, levels) in
+        [(1, vec![2]), (127, mixed.clone()), (300, wide), (128, vec![2; 16]), (65, vec![3; 7])]
+    {
         for missing in [0.0, 0.2] {
             cases.push(Rows::random(rows, levels.clone(), missing, rows as u64));
         }
@@ -54,7 +56,12 @@ fn tables_and_information_are_those_of_the_rows() {
 
             count_pairs(stripe, transposed, &mut sums).unwrap();
             let mass = add_margins(bits, None, &mut margins).unwrap();
-            check(&rows, stripe, PairTables::new(stripe, &sums, &margins, mass).unwrap(), &vec![1.0; rows.rows()]);
+            check(
+                &rows,
+                stripe,
+                PairTables::new(stripe, &sums, &margins, mass).unwrap(),
+                &vec![1.0; rows.rows()],
+            );
 
             sums.fill(f64::NAN);
             weigh_pairs(stripe, &weights, &mut sums, &mut vec![f64::NAN; weigh_scratch_len()]).unwrap();

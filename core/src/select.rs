@@ -17,6 +17,7 @@ pub mod information;
 pub mod null;
 pub mod pairs;
 pub mod residue;
+pub mod stagewise;
 
 pub use information::{Estimator, mutual_information};
 pub use pairs::{Pairs, order_by_information, worker_information};

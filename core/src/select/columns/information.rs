@@ -28,12 +28,7 @@ pub fn information_scratch_len(indicators: Indicators<'_>) -> usize {
 impl<'a> PairTables<'a> {
     /// `sums` come from [`count_pairs`](super::count_pairs) or [`weigh_pairs`](super::weigh_pairs), `margins`
     /// `[indicators]` and `mass` from [`add_margins`](super::add_margins) with the same weights.
-    pub fn new(
-        stripe: Stripe<'a>,
-        sums: &'a [f64],
-        margins: &'a [f64],
-        mass: f64,
-    ) -> Result<Self, EmError> {
+    pub fn new(stripe: Stripe<'a>, sums: &'a [f64], margins: &'a [f64], mass: f64) -> Result<Self, EmError> {
         check_length("sums", sums.len(), stripe.sums_len())?;
         check_length("margins", margins.len(), stripe.indicators().bits().columns())?;
         Ok(Self { stripe, sums, margins, mass })
