@@ -8,6 +8,7 @@
 //! * [`observations`]: sparse answers of a crowd, by task and by worker; dense rows of bits or codes.
 //! * [`em`]: expectation–maximisation; Dawid–Skene, one coin; starts.
 //! * [`select`]: pairwise information, order of workers, residue.
+//! * [`nn`]: layers of language models around the experts: embedding, norms, attention, cross entropy.
 //! * [`small`]: dense algebra of small matrices.
 //! * [`numeric`]: exponentials, logarithms, log-sum-exp over slices.
 //!
@@ -15,6 +16,7 @@
 #![no_std]
 
 pub mod em;
+pub mod nn;
 pub mod numeric;
 pub mod observations;
 pub mod select;
