@@ -5,7 +5,7 @@
 //!                        └───────► select: pairwise information ─► order of workers, residue
 //! ```
 //!
-//! * [`observations`]: sparse answers of a crowd, by task and by worker.
+//! * [`observations`]: sparse answers of a crowd, by task and by worker; dense rows of bits or codes.
 //! * [`em`]: expectation–maximisation; Dawid–Skene, one coin; starts.
 //! * [`select`]: pairwise information, order of workers, residue.
 //! * [`nn`]: layers of language models around the experts: embedding, norms, attention, cross entropy.

@@ -1,4 +1,4 @@
-//! What was observed: sparse crowd answers, grouped by task and by worker.
+//! What was observed: sparse crowd answers, grouped by task and by worker; dense rows of bits or codes.
 //!
 //! An answer is one `u32`, its *cell*: `worker · labels + label`. A table with one row per cell
 //! (a confusion matrix, a count) is then read and written without any further arithmetic.
@@ -10,12 +10,16 @@
 //! ```
 
 mod by_worker;
+mod codes;
 mod error;
+mod packed;
 
 use core::ops::Range;
 
 pub use by_worker::WorkerTasks;
-pub use error::AnswersError;
+pub use codes::{Codes, MISSING};
+pub use error::{AnswersError, RowsError};
+pub use packed::{PackedRows, WORD_BITS, row_words};
 
 /// Answers of a crowd, grouped by task.
 ///
@@ -115,6 +119,18 @@ impl<'a> Answers<'a> {
             [start, end] => cells.get(start as usize..end as usize).unwrap_or(&[]),
             _ => &[],
         })
+    }
+
+    /// The number of answers of every task of a range, and all their cells, if the tasks have equally many.
+    #[inline(always)]
+    pub fn rows_of_one_length(&self, tasks: Range<usize>) -> Option<(u32, &'a [u32])> {
+        let offsets = self.task_offsets.get(tasks.start..tasks.end.saturating_add(1))?;
+        let (&[first, second, ..], &[.., last]) = (offsets, offsets) else {
+            return None;
+        };
+        let (starts, ends) = (offsets.iter(), offsets.iter().skip(1));
+        let differ = starts.zip(ends).filter(|(start, end)| *end - *start != second - first).count();
+        if differ > 0 { None } else { Some((second - first, self.cells.get(first as usize..last as usize)?)) }
     }
 
     /// The worker a cell belongs to.

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use mixlet_core::em::EmError;
 use mixlet_core::em::spectral::SpectralError;
-use mixlet_core::observations::AnswersError;
+use mixlet_core::observations::{AnswersError, RowsError};
 
 use crate::crowd::generate::CrowdSpecError;
 use crate::report::PictureError;
@@ -82,6 +82,8 @@ pub enum Error {
     },
     /// Core rejected the answers.
     Answers(AnswersError),
+    /// Core rejected the rows.
+    Rows(RowsError),
     /// A fit was asked for with settings or input it cannot use.
     Em(EmError),
     /// More workers were to be selected than there are, or none.
@@ -163,6 +165,7 @@ impl fmt::Display for Error {
                 write!(f, "{what} need {needed:.1} GiB of memory, expected at most {limit:.1} GiB; {remedy}")
             }
             Self::Answers(error) => write!(f, "{error}"),
+            Self::Rows(error) => write!(f, "{error}"),
             Self::Em(error) => write!(f, "{error}"),
             Self::Select { asked, workers } => {
                 write!(f, "--select asks for {asked} workers, expected 1 to {workers}, `auto` or `all`")
@@ -199,6 +202,7 @@ impl std::error::Error for Error {
         match self {
             Self::Io { source, .. } | Self::DamagedGz { source, .. } => Some(source),
             Self::Answers(error) => Some(error),
+            Self::Rows(error) => Some(error),
             Self::Em(error) => Some(error),
             Self::Spectral(error) => Some(error),
             Self::CrowdSpec(error) => Some(error),
@@ -211,6 +215,12 @@ impl std::error::Error for Error {
 impl From<AnswersError> for Error {
     fn from(error: AnswersError) -> Self {
         Self::Answers(error)
+    }
+}
+
+impl From<RowsError> for Error {
+    fn from(error: RowsError) -> Self {
+        Self::Rows(error)
     }
 }
 

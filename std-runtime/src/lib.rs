@@ -1,6 +1,7 @@
 //! The runtime of mixlet: memory, threads, files and the command line around the kernels of `mixlet-core`.
 //!
 //! * [`crowd`]: from a CSV of answers to labels, and to the workers to trust.
+//! * [`mixture`]: from rows of many columns to classes, and to the columns that make them.
 //! * [`table`], [`output`]: files that are read row by row, and written whole or not at all.
 //! * [`report`]: pages with pictures. [`demo`]: the tour. [`cli`]: the command line.
 //! * [`threads`], [`simd`]: core's kernels over several threads and with wide vectors, with the same results.
@@ -12,6 +13,7 @@ pub mod cli;
 pub mod crowd;
 pub mod demo;
 pub mod error;
+pub mod mixture;
 pub mod output;
 pub mod report;
 pub mod simd;

@@ -70,3 +70,81 @@ impl fmt::Display for AnswersError {
 }
 
 impl core::error::Error for AnswersError {}
+
+/// What can be wrong with rows handed to [`PackedRows`](super::PackedRows) or [`Codes`](super::Codes).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RowsError {
+    /// More values than memory can address.
+    TooLarge {
+        /// Number of rows.
+        rows: usize,
+        /// Number of columns.
+        columns: usize,
+    },
+    /// An array's length is not what the others imply.
+    Length {
+        /// Which array.
+        what: &'static str,
+        /// Its length.
+        found: usize,
+        /// The length it must have.
+        expected: usize,
+    },
+    /// A bit is set beyond the last column.
+    BitBeyondColumns {
+        /// Which array.
+        what: &'static str,
+        /// The row.
+        row: usize,
+    },
+    /// A bit is set where the value is missing.
+    ValueWhereMissing {
+        /// The row.
+        row: usize,
+    },
+    /// There are no level offsets, or the first is not 0.
+    FirstOffset,
+    /// A column has no codes.
+    NoLevels {
+        /// The column.
+        column: usize,
+    },
+    /// A code is out of range.
+    Code {
+        /// The row.
+        row: usize,
+        /// The column.
+        column: usize,
+        /// The rejected code.
+        code: u16,
+        /// The number of codes of the column.
+        levels: u32,
+    },
+}
+
+impl fmt::Display for RowsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::TooLarge { rows, columns } => {
+                write!(f, "{rows} rows of {columns} columns, expected what memory can address")
+            }
+            Self::Length { what, found, expected } => {
+                write!(f, "{what} holds {found} values, expected {expected}")
+            }
+            Self::BitBeyondColumns { what, row } => {
+                write!(f, "row {row} of {what} has a bit set beyond the last column, expected zeros there")
+            }
+            Self::ValueWhereMissing { row } => {
+                write!(f, "row {row} has a bit set where the value is missing, expected zeros there")
+            }
+            Self::FirstOffset => write!(f, "the level offsets do not start at 0"),
+            Self::NoLevels { column } => write!(f, "column {column} has no codes, expected at least one"),
+            Self::Code { row, column, code, levels } => {
+                write!(f, "row {row}, column {column} holds code {code}, expected a code below {levels}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for RowsError {}

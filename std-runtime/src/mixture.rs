@@ -1,0 +1,12 @@
+//! Mixtures of many binary or categorical columns, and the columns that make them.
+//!
+//! ```text
+//!   rows ─► pairs: information of columns ─► stagewise | forward | backward | tree ─► parameters, columns, trace
+//! ```
+
+mod engine;
+pub mod pairs;
+pub mod stagewise;
+mod view;
+
+pub use view::{Parameters, RowsView};
