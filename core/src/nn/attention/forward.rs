@@ -14,7 +14,8 @@ pub fn attention_forward_scratch_len(shape: AttentionShape) -> usize {
 /// `out[i, h] = Σ_j p_ij · v[j, h / group]`, `p_i = softmax_j(scale · q[i, h] · k[j, h / group] + bias)` over the keys seen.
 ///
 /// `out` is `[queries, heads, value_dim]`; `log_sums` `[queries, heads]` is kept for the backward pass: the logarithm of
-/// each softmax's denominator, −∞ where a query sees no key. Such a query gets zeros; NaN stays NaN.
+/// each softmax's denominator, −∞ where a query sees no key. Such a query gets zeros; NaN stays NaN. Keys and values that
+/// are not seen count for nothing, but must be finite: they may be multiplied by zero.
 ///
 /// ```
 /// # use mixlet_core::nn::{attention_forward, Attention, AttentionShape, Pattern, Span, Visibility};
