@@ -9,6 +9,7 @@
 //! * [`em`]: expectation–maximisation; Dawid–Skene, one coin; starts.
 //! * [`select`]: pairwise information, order of workers, residue.
 //! * [`nn`]: layers of language models around the experts: embedding, norms, attention, cross entropy.
+//! * [`optim`]: AdamW, Adafactor, clipping, schedules, the scan for bad gradients.
 //! * [`small`]: dense algebra of small matrices.
 //! * [`numeric`]: exponentials, logarithms, log-sum-exp over slices.
 //!
@@ -16,9 +17,12 @@
 #![no_std]
 
 pub mod em;
+mod lanes;
 pub mod nn;
 pub mod numeric;
 pub mod observations;
+pub mod optim;
+mod real;
 pub mod select;
 pub mod small;
 

@@ -15,13 +15,12 @@ mod dropout;
 mod embedding;
 mod error;
 mod key_value_cache;
-mod lanes;
 mod layer_norm;
 mod position_bias;
-mod real;
 mod rms_norm;
 mod rotary;
 
+pub use crate::real::Real;
 pub use attention::{
     Attention, AttentionGrads, AttentionShape, Pattern, Segments, Span, Visibility, attention_backward,
     attention_backward_scratch_len, attention_forward, attention_forward_scratch_len,
@@ -36,6 +35,5 @@ pub use error::NnError;
 pub use key_value_cache::KeyValueCache;
 pub use layer_norm::{LayerNorm, LayerNormCache, LayerNormGrads, layer_norm_backward, layer_norm_forward};
 pub use position_bias::{PositionBias, position_bias_backward, position_bias_forward};
-pub use real::Real;
 pub use rms_norm::{NormShape, RmsNorm, RmsNormCache, rms_norm_backward, rms_norm_forward};
 pub use rotary::{Pairing, Rotary, rotary_backward, rotary_forward, rotary_table};

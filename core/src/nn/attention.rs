@@ -20,8 +20,8 @@ pub use visibility::{Pattern, Segments, Visibility};
 use core::ops::Range;
 
 use super::error::check_length;
-use super::lanes::LANES;
 use super::{NnError, Real};
+use crate::lanes::LANES;
 use heads::{HeadKeys, HeadShape, Row, Rows};
 
 /// Rows of scores made at once, so that a key is read once for all of them: queries times heads of a group.

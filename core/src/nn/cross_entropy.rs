@@ -1,8 +1,8 @@
 //! Softmax cross entropy over the vocabulary, with T5's z-loss, label smoothing and a loss mask.
 
 use super::error::{check_length, check_setting};
-use super::lanes::{largest, sum_of};
 use super::{NnError, Real};
+use crate::lanes::{largest, sum_of};
 
 /// A label that is not learned from (−100 in transformers).
 pub const IGNORED: u32 = u32::MAX;

@@ -1,8 +1,8 @@
 //! Layer normalisation with weight and bias.
 
 use super::error::check_length;
-use super::lanes::{sum_of, sum_of_pairs};
 use super::{NnError, NormShape, Real};
+use crate::lanes::{sum_of, sum_of_pairs};
 
 /// The parameters of a layer norm.
 #[derive(Clone, Copy, Debug)]

@@ -4,8 +4,8 @@
 //! `rows = tokens`, `width = heads · head_dim` (OLMoE).
 
 use super::error::check_length;
-use super::lanes::dot;
 use super::{NnError, Real};
+use crate::lanes::dot;
 
 /// Rows to normalise, each on its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

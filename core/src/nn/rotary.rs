@@ -67,7 +67,7 @@ pub fn rotary_table<R: Real>(
     let pairs = inverse_frequencies.len();
     check_length("rotary table", out.len(), positions.len() * 2 * pairs)?;
     for (position, out) in positions.iter().zip(out.chunks_exact_mut(2 * pairs.max(1))) {
-        let (cosines, sines) = out.split_at_mut(pairs);
+        let Some((cosines, sines)) = out.split_at_mut_checked(pairs) else { break };
         for ((cosine, sine), frequency) in cosines.iter_mut().zip(sines).zip(inverse_frequencies) {
             let angle = f64::from(*position) * frequency;
             *cosine = R::from_f64(libm::cos(angle) * factor);
@@ -107,13 +107,13 @@ fn turn<const BACK: bool, R: Real>(rotary: Rotary, table: &[R], values: &mut [R]
     let Rotary { heads, head_dim, start, width, pairing } = rotary;
     let tokens = values.chunks_exact_mut((heads * head_dim).max(1));
     for (values, table) in tokens.zip(table.chunks_exact(width.max(1))) {
-        let (cosines, sines) = table.split_at(width / 2);
+        let Some((cosines, sines)) = table.split_at_checked(width / 2) else { break };
         for head in values.chunks_exact_mut(head_dim.max(1)) {
             let turned = head.get_mut(start..start + width).unwrap_or_default();
             let angles = cosines.iter().zip(sines);
             match pairing {
                 Pairing::Halves => {
-                    let (first, second) = turned.split_at_mut(width / 2);
+                    let Some((first, second)) = turned.split_at_mut_checked(width / 2) else { break };
                     first
                         .iter_mut()
                         .zip(second)

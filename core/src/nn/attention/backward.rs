@@ -4,8 +4,8 @@ use core::ops::Range;
 
 use super::heads::{HeadKeys, HeadShape, Row};
 use super::{Attention, AttentionShape, TILE};
+use crate::lanes::dot;
 use crate::nn::error::check_length;
-use crate::nn::lanes::dot;
 use crate::nn::{NnError, Real};
 
 /// The gradients of attention.
@@ -96,7 +96,7 @@ impl<R: Real> Cache<'_, R> {
     ) {
         let attention = self.attention;
         let AttentionShape { span, heads, kv_heads, head_dim, value_dim } = attention.shape;
-        let (first, second) = scratch.split_at_mut(TILE * span.keys);
+        let Some((first, second)) = scratch.split_at_mut_checked(TILE * span.keys) else { return };
         let mut probabilities = attention.lines(tile, first);
         let mut score_grads = attention.lines(tile, second);
         let of_kv = |width| HeadKeys {

@@ -2,8 +2,8 @@
 
 use super::heads::{HeadKeys, HeadShape, Row};
 use super::{Attention, AttentionShape, TILE};
+use crate::lanes::{largest, sum_of};
 use crate::nn::error::check_length;
-use crate::nn::lanes::{largest, sum_of};
 use crate::nn::{NnError, Real};
 
 /// Values of scratch that [`attention_forward`] needs.

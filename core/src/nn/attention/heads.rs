@@ -3,8 +3,8 @@
 use core::ops::Range;
 
 use super::TILE;
+use crate::lanes::{add_weighted, dot};
 use crate::nn::Real;
-use crate::nn::lanes::{LANES, dots};
 
 /// A head of a slice `[tokens, heads, width]`.
 #[derive(Clone, Copy)]
@@ -85,10 +85,10 @@ impl HeadKeys {
         scores: &mut [&mut [R]; N],
     ) {
         for (place, key) in self.keys.clone().enumerate() {
-            let products = dots(rows, self.shape.row(matrix, key, self.head));
-            for (scores, product) in scores.iter_mut().zip(products) {
+            let of_key = self.shape.row(matrix, key, self.head);
+            for (scores, row) in scores.iter_mut().zip(rows) {
                 if let Some(score) = scores.get_mut(place) {
-                    *score = product;
+                    *score = dot(row, of_key);
                 }
             }
         }
@@ -104,32 +104,19 @@ impl HeadKeys {
         out: &mut [R],
     ) {
         let width = self.shape.width;
-        let whole = width / LANES * LANES;
-        for start in (0..whole).step_by(LANES) {
-            let mut sums = [[R::ZERO; LANES]; N];
-            for (place, key) in self.keys.clone().enumerate() {
-                let row = self.shape.row(matrix, key, self.head);
-                let Some(piece) = row.get(start..).and_then(|row| row.first_chunk::<LANES>()) else {
-                    continue;
-                };
-                for (sums, weights) in sums.iter_mut().zip(weights) {
-                    let weight = weights.get(place).copied().unwrap_or(R::ZERO);
-                    sums.iter_mut().zip(piece).for_each(|(sum, value)| *sum += weight * *value);
-                }
-            }
-            for (sums, row) in sums.iter().zip(starts) {
-                if let Some(out) = out.get_mut(row + start..row + start + LANES) {
-                    out.copy_from_slice(sums);
-                }
-            }
+        for start in starts {
+            out.get_mut(start..start + width).unwrap_or_default().fill(R::ZERO);
         }
-        for place in whole..width {
-            for (weights, row) in weights.iter().zip(starts) {
-                let value =
-                    |key| self.shape.row(matrix, key, self.head).get(place).copied().unwrap_or(R::ZERO);
-                let terms = self.keys.clone().zip(*weights);
-                if let Some(out) = out.get_mut(row + place) {
-                    *out = terms.fold(R::ZERO, |sum, (key, weight)| sum + *weight * value(key));
+        let row = |key| self.shape.row(matrix, key, self.head);
+        for place in (0..self.keys.len()).step_by(TILE) {
+            let rows: [&[R]; TILE] = core::array::from_fn(|nth| row(self.keys.start + place + nth));
+            for (weights, start) in weights.into_iter().zip(starts) {
+                let out = out.get_mut(start..start + width).unwrap_or_default();
+                let weights = weights.get(place..).unwrap_or_default();
+                if let Some(weights) = weights.first_chunk::<TILE>() {
+                    add_weighted(out, *weights, rows);
+                } else {
+                    weights.iter().zip(rows).for_each(|(weight, row)| add_weighted(out, [*weight], [row]));
                 }
             }
         }
@@ -139,19 +126,8 @@ impl HeadKeys {
     #[inline(always)]
     pub fn add_outer<const N: usize, R: Real>(&self, weights: [&[R]; N], rows: [&[R]; N], matrix: &mut [R]) {
         for (place, key) in self.keys.clone().enumerate() {
-            let out = self.shape.row_mut(matrix, key, self.head);
             let weights = weights.map(|weights| weights.get(place).copied().unwrap_or(R::ZERO));
-            let (chunks, rest) = out.as_chunks_mut::<LANES>();
-            let split = rows.map(|row| row.as_chunks::<LANES>());
-            for (nth, out) in chunks.iter_mut().enumerate() {
-                for (weight, (row, _)) in weights.iter().zip(split) {
-                    let Some(row) = row.get(nth) else { continue };
-                    out.iter_mut().zip(row).for_each(|(out, value)| *out += *weight * *value);
-                }
-            }
-            for (weight, (_, row)) in weights.iter().zip(split) {
-                rest.iter_mut().zip(row).for_each(|(out, value)| *out += *weight * *value);
-            }
+            add_weighted(self.shape.row_mut(matrix, key, self.head), weights, rows);
         }
     }
 }

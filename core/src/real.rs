@@ -1,4 +1,4 @@
-//! The numbers `nn` computes in: `f32`, and `f64` for checking gradients.
+//! The numbers that layers compute in: `f32`, and `f64` for checking gradients.
 
 use core::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 

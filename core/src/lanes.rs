@@ -2,7 +2,7 @@
 //!
 //! A value's part is its place modulo [`LANES`], so zeros behind it, or whole chunks of zeros before it, change nothing.
 
-use super::Real;
+use crate::real::Real;
 
 /// Parts of a sum: one register of 512 bits, two of 256, four of 128.
 pub(crate) const LANES: usize = 16;
@@ -50,22 +50,18 @@ pub(crate) fn dot<R: Real>(a: &[R], b: &[R]) -> R {
     sum_of_pairs(a, b, |a, b| a * b)
 }
 
-/// `Σ a·b` for several `a`.
+/// `out += Σ_n weights[n] · rows[n]`, term after term; four rows take one pass over `out`.
 #[inline(always)]
-pub(crate) fn dots<const N: usize, R: Real>(rows: [&[R]; N], b: &[R]) -> [R; N] {
-    let (chunks, rest) = b.as_chunks::<LANES>();
-    let mut parts = [[R::ZERO; LANES]; N];
-    let split = rows.map(|row| row.as_chunks::<LANES>());
-    for (nth, b) in chunks.iter().enumerate() {
-        for (parts, (a, _)) in parts.iter_mut().zip(split) {
-            let Some(a) = a.get(nth) else { continue };
-            parts.iter_mut().zip(a).zip(b).for_each(|((part, a), b)| *part += *a * *b);
+pub(crate) fn add_weighted<const N: usize, R: Real>(out: &mut [R], weights: [R; N], rows: [&[R]; N]) {
+    if let ([w0, w1, w2, w3], [r0, r1, r2, r3]) = (weights.as_slice(), rows.as_slice()) {
+        for ((((out, a), b), c), d) in out.iter_mut().zip(*r0).zip(*r1).zip(*r2).zip(*r3) {
+            *out = *out + *w0 * *a + *w1 * *b + *w2 * *c + *w3 * *d;
+        }
+    } else {
+        for (weight, row) in weights.into_iter().zip(rows) {
+            out.iter_mut().zip(row).for_each(|(out, value)| *out += weight * *value);
         }
     }
-    for (parts, (_, a)) in parts.iter_mut().zip(split) {
-        parts.iter_mut().zip(a).zip(rest).for_each(|((part, a), b)| *part += *a * *b);
-    }
-    parts.map(fold)
 }
 
 /// The largest value; −∞ for none. A NaN may or may not be passed over.
