@@ -7,6 +7,7 @@
 mod engine;
 pub mod pairs;
 pub mod stagewise;
+pub mod tree;
 mod view;
 
 pub use view::{Parameters, RowsView};
