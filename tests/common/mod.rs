@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
+pub mod bernoulli;
 pub mod columns;
 pub mod command;
 pub mod crowd;
@@ -11,3 +12,4 @@ pub mod one_coin;
 pub mod panel;
 pub mod random;
 pub mod shared;
+pub mod sparse;
