@@ -16,8 +16,10 @@ pub mod columns;
 pub mod information;
 pub mod null;
 pub mod pairs;
+pub mod relevance;
 pub mod residue;
 pub mod stagewise;
+pub mod tree;
 
 pub use information::{Estimator, mutual_information};
 pub use pairs::{Pairs, order_by_information, worker_information};

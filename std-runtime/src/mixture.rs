@@ -6,7 +6,10 @@
 
 mod engine;
 pub mod pairs;
+mod stages;
 pub mod stagewise;
+pub mod stepwise;
+pub mod tree;
 mod view;
 
 pub use view::{Parameters, RowsView};

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
+pub mod bernoulli;
 pub mod columns;
 pub mod command;
 pub mod crowd;
@@ -15,5 +16,6 @@ pub mod optim;
 pub mod panel;
 pub mod random;
 pub mod shared;
+pub mod sparse;
 pub mod tape;
 pub mod tensors;

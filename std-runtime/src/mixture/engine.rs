@@ -2,7 +2,10 @@
 
 use mixlet_core::em::bernoulli::{Bernoulli, BernoulliPrior, BernoulliShape};
 use mixlet_core::em::categorical::{Categorical, CategoricalPrior, CategoricalShape};
+use mixlet_core::em::start::random_probabilities;
 use mixlet_core::em::{ActiveColumns, EmError, Fit, FitSettings, LatentClassModel, Round, RowFacts};
+
+use rand_core::Rng;
 
 use super::{Parameters, RowsView};
 use crate::error::Result;
@@ -49,6 +52,17 @@ impl Engine<'_> {
         observe: &mut dyn FnMut(Round),
     ) -> Result<(Parameters, Fit)> {
         self.with_model(parameters, active, Raise { settings, columns: self.rows.columns(), observe })
+    }
+
+    /// Random parameters: equal shares, probabilities uniform in `[0.2, 0.8]`, then normalised.
+    pub fn random_start(&self, classes: usize, random: &mut impl Rng) -> Parameters {
+        let (mut shares, mut probabilities) = (vec![1.0 / classes as f64; classes], Vec::new());
+        for column in 0..self.rows.columns() {
+            let (start, levels) = (probabilities.len(), self.rows.levels(column));
+            probabilities.resize(start + levels * classes, 0.0);
+            random_probabilities(random, levels, &mut shares, &mut probabilities[start..]);
+        }
+        Parameters { shares, probabilities }
     }
 
     fn with_model<W: Work>(

@@ -1,5 +1,8 @@
 //! Lengths and prior of a mixture of binary columns.
 
+use super::tables::entries;
+use crate::em::criteria::free_parameters;
+use crate::em::lanes::{ALIGNMENT_SLACK, padded};
 use crate::em::{ActiveColumns, EmError, check_number};
 use crate::observations::PackedRows;
 
@@ -25,6 +28,11 @@ impl BernoulliShape {
         self.classes + self.columns * self.classes
     }
 
+    /// Numbers that a fit estimates.
+    pub fn free_parameters(&self) -> usize {
+        free_parameters(self.classes, self.columns)
+    }
+
     /// Expected sufficient statistics: as many as parameters, and once more `columns · classes` where values may be missing.
     pub fn statistics_len(&self) -> usize {
         self.parameters_len() + if self.missing { self.columns * self.classes } else { 0 }
@@ -32,7 +40,12 @@ impl BernoulliShape {
 
     /// Values of the tables that the expectation adds up.
     pub fn tables_len(&self) -> usize {
-        2 * self.columns * self.classes
+        self.entries() * padded(self.classes) + ALIGNMENT_SLACK
+    }
+
+    /// Entries of one block of lanes.
+    pub(super) fn entries(&self) -> usize {
+        entries(self.columns, if self.missing { 3 } else { 2 })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use mixlet_core::em::dawid_skene::{DawidSkene, DawidSkeneShape, Prior, TwoClasses, two_classes_len};
 use mixlet_core::em::pooled::{pooled_confusion, pooled_strength};
-use mixlet_core::em::{BLOCK_ROWS, EmError, Fit, FitSettings, LatentClassModel, Round, Stop};
+use mixlet_core::em::{BLOCK_ROWS, EmError, Fit, FitSettings, LatentClassModel, ModelShape, Round, Stop};
 
 use super::starts::Initial;
 use super::{Collapse, CrowdFit, Method, PooledPrior, Pseudocount, Task, collapse};
@@ -30,11 +30,7 @@ struct Sums {
 impl Workspace {
     pub fn new(task: Task<'_>) -> Self {
         let shape = DawidSkeneShape::of(task.answers);
-        let model_shape = mixlet_core::em::ModelShape {
-            rows: task.answers.tasks(),
-            classes: shape.classes,
-            statistics: shape.parameters_len(),
-        };
+        let model_shape = ModelShape::by_blocks(task.answers.tasks(), shape.classes, shape.parameters_len());
         let two_classes = if shape.classes == 2 { two_classes_len(task.answers.cell_count()) } else { 0 };
         let sums = Sums {
             statistics: vec![0.0; shape.parameters_len()],
