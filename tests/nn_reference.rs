@@ -274,11 +274,24 @@ fn scores_too_large_for_an_exponential_are_fine() {
             v: &[10.0, 20.0],
             distance_bias: None,
             sinks: None,
+            dropout: None,
         };
         let (mut out, mut log_sums, mut scratch) = ([f32::NAN], [f32::NAN], [f32::NAN; 8]);
         attention_forward(&attention, &mut out, &mut log_sums, &mut scratch).unwrap();
         assert_eq!(out, [expected], "{k:?}");
     }
+}
+
+#[test]
+fn numbers_that_are_none_stay_visible() {
+    let mut case = attention_cases().into_iter().find(|case| case.name == "causal, lanes").unwrap();
+    let width = case.shape.heads * case.shape.head_dim;
+    case.q[5 * width] = f64::NAN;
+    let attention = case.attention();
+    let [out, log_sums] = forward(&attention);
+    let bad = out.chunks(16).map(|head| head.iter().all(|value| value.is_nan()));
+    assert_eq!(bad.collect::<Vec<_>>(), (0..14).map(|head| head == 10).collect::<Vec<_>>());
+    assert!(log_sums[10].is_nan());
 }
 
 #[test]

@@ -83,11 +83,16 @@ pub fn attention(attention: &Attention<'_, f64>) -> Vec<f64> {
                 (0..keys).filter(|key| sees(attention, first_query, query, *key)).collect();
             let total: f64 = seen.iter().map(|key| score(*key).exp()).sum::<f64>()
                 + attention.sinks.map_or(0.0, |sinks| sinks[head].exp());
+            let kept = |key: usize| {
+                let mut probability = [score(key).exp() / total];
+                let place = (((first_query + query) * shape.heads + head) << 32) + key;
+                attention.dropout.iter().for_each(|dropout| dropout.apply(place as u64, &mut probability));
+                probability[0]
+            };
             for key in seen {
                 for d in 0..shape.value_dim {
                     let value = attention.v[(key * shape.kv_heads + kv_head) * shape.value_dim + d];
-                    out[(query * shape.heads + head) * shape.value_dim + d] +=
-                        score(key).exp() / total * value;
+                    out[(query * shape.heads + head) * shape.value_dim + d] += kept(key) * value;
                 }
             }
         }

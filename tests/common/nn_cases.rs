@@ -3,7 +3,7 @@
 use super::numbers::{normal, to_f32};
 use super::random::SplitMix;
 use mixlet_core::nn::{
-    Attention, AttentionShape, Pattern, Segments, Span, Visibility, attention_forward,
+    Attention, AttentionShape, Dropout, Pattern, Segments, Span, Visibility, attention_forward,
     attention_forward_scratch_len,
 };
 
@@ -21,6 +21,7 @@ pub struct AttentionCase {
     pub v: Vec<f64>,
     pub distance_bias: Option<Vec<f64>>,
     pub sinks: Option<Vec<f64>>,
+    pub dropout: Option<Dropout>,
 }
 
 /// The slices of a case in single precision.
@@ -43,6 +44,7 @@ impl AttentionCase {
             v: &self.v,
             distance_bias: self.distance_bias.as_deref(),
             sinks: self.sinks.as_deref(),
+            dropout: self.dropout,
         }
     }
 
@@ -66,6 +68,7 @@ impl AttentionCase {
             v: &single.v,
             distance_bias: single.distance_bias.as_deref(),
             sinks: single.sinks.as_deref(),
+            dropout: self.dropout,
         }
     }
 
@@ -110,6 +113,7 @@ pub fn plain(name: &'static str, pattern: Pattern, shape: AttentionShape) -> Att
         v: normal(random, shape.v_len()),
         distance_bias: None,
         sinks: None,
+        dropout: None,
     }
 }
 
@@ -131,6 +135,8 @@ pub fn attention_cases() -> Vec<AttentionCase> {
         (case.query_segments, case.key_segments) = (of(case.shape.span.queries), of(case.shape.span.keys));
     };
     let no_scale: &dyn Fn(&mut AttentionCase, &mut SplitMix) = &|case, _| case.scale = 1.0;
+    let dropout: &dyn Fn(&mut AttentionCase, &mut SplitMix) =
+        &|case, random| case.dropout = Some(Dropout::draw(0.3, random).unwrap());
     let all_hidden: &dyn Fn(&mut AttentionCase, &mut SplitMix) = &|case, _| {
         case.key_mask = Some((0..case.shape.span.keys).map(|key| key > 3).collect());
     };
@@ -164,10 +170,11 @@ pub fn attention_cases() -> Vec<AttentionCase> {
                 sinks(case, random);
             },
         ),
+        with(plain("dropout", Causal, shape([20, 20, 0], [2, 2], [8, 8])), dropout),
         with(
             plain("everything at once", Window(5), shape([13, 13, 0], [4, 2], [18, 20])),
             &|case, random| {
-                [bias, sinks, mask, segments].iter().for_each(|change| change(case, random));
+                [bias, sinks, mask, segments, dropout].iter().for_each(|change| change(case, random));
             },
         ),
     ]

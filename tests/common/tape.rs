@@ -176,6 +176,7 @@ impl BatchAttention {
             v: part(v, self.shape.v_len()),
             distance_bias: bias.map(|bias| &values[bias][..]),
             sinks: None,
+            dropout: None,
         }
     }
 }

@@ -20,7 +20,7 @@ pub use visibility::{Pattern, Segments, Visibility};
 use core::ops::Range;
 
 use super::error::check_length;
-use super::{NnError, Real};
+use super::{Dropout, NnError, Real};
 use crate::lanes::LANES;
 use heads::{HeadKeys, HeadShape, Row, Rows};
 
@@ -112,6 +112,8 @@ pub struct Attention<'a, R> {
     pub distance_bias: Option<&'a [R]>,
     /// `[heads]`: the score of a place that holds no value, which takes its share of the softmax (GPT-OSS).
     pub sinks: Option<&'a [R]>,
+    /// Drops probabilities in training (T5); one draw for the forward and the backward pass.
+    pub dropout: Option<Dropout>,
 }
 
 impl<R: Real> Attention<'_, R> {
@@ -156,6 +158,16 @@ impl<R: Real> Attention<'_, R> {
         let keys = self.keys(tile).len();
         let mut lines = scratch.chunks_exact_mut(self.shape.span.keys.max(1));
         tile.map(|_| lines.next().and_then(|line| line.get_mut(..keys)).unwrap_or_default())
+    }
+
+    /// Drops what a row has for a run of keys. A pair's place is that of query position and head, then the key's, so
+    /// that runs of queries drop what the whole does.
+    #[inline(always)]
+    fn drop_out(&self, row: Row, first_key: usize, values: &mut [R]) {
+        if let Some(dropout) = self.dropout {
+            let place = (self.shape.span.first_query + row.query) * self.shape.heads + row.head;
+            dropout.apply(((place as u64) << 32) + first_key as u64, values);
+        }
     }
 
     /// Where the biases of a row against a run of keys lie in `[heads, distances]`.
@@ -212,6 +224,7 @@ mod tests {
             v: &[1.0; 12],
             distance_bias: Some(&[0.0; 16]),
             sinks: Some(&[0.0; 4]),
+            dropout: None,
         };
         let length = |what, found, expected| Err(NnError::Length { what, found, expected });
         type Change = fn(&mut Attention<'_, f64>);

@@ -214,7 +214,7 @@ impl Targets<'_> {
 impl Loss {
     /// With a token more; none if its loss is not finite.
     fn plus(self, [cross_entropy, z_loss]: [f64; 2], weight: f64) -> Option<Self> {
-        (cross_entropy + z_loss).is_finite().then_some(Self {
+        (weight * (cross_entropy + z_loss)).is_finite().then_some(Self {
             cross_entropy: self.cross_entropy + weight * cross_entropy,
             z_loss: self.z_loss + weight * z_loss,
             weight: self.weight + weight,

@@ -111,8 +111,11 @@ impl<R: Real> Cache<'_, R> {
         // Probabilities, their gradients, and what the softmax makes of them.
         attention.scores(kv_head, tile, &mut probabilities);
         values.products(grad_outs, attention.v, &mut score_grads);
+        let first_key = values.keys.start;
         for (row, (p, ds)) in tile.into_iter().zip(probabilities.iter_mut().zip(&mut score_grads)) {
+            attention.drop_out(row, first_key, ds);
             self.softmax_backward(row, attention.biases_at(row, values.keys.clone()), [p, ds], grads);
+            attention.drop_out(row, first_key, p);
         }
         // Values, then keys and queries.
         values.add_outer(probabilities.map(|p| &*p), grad_outs, grads.v);

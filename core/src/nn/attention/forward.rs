@@ -14,7 +14,8 @@ pub fn attention_forward_scratch_len(shape: AttentionShape) -> usize {
 /// `out[i, h] = Σ_j p_ij · v[j, h / group]`, `p_i = softmax_j(scale · q[i, h] · k[j, h / group] + bias)` over the keys seen.
 ///
 /// `out` is `[queries, heads, value_dim]`; `log_sums` `[queries, heads]` is kept for the backward pass: the logarithm of
-/// each softmax's denominator, −∞ where a query sees no key. Such a query gets zeros.
+/// each softmax's denominator, −∞ where a query sees no key. Such a query gets zeros; NaN stays NaN. Keys and values that
+/// are not seen count for nothing, but must be finite: they may be multiplied by zero.
 ///
 /// ```
 /// # use mixlet_core::nn::{attention_forward, Attention, AttentionShape, Pattern, Span, Visibility};
@@ -28,6 +29,7 @@ pub fn attention_forward_scratch_len(shape: AttentionShape) -> usize {
 ///     v: &[10.0, 50.0],
 ///     distance_bias: None,
 ///     sinks: None,
+///     dropout: None,
 /// };
 /// let (mut out, mut log_sums, mut scratch) = ([f64::NAN; 2], [f64::NAN; 2], [f64::NAN; 8]);
 /// attention_forward(&attention, &mut out, &mut log_sums, &mut scratch)?;
@@ -73,17 +75,15 @@ fn forward_tile<const N: usize, R: Real>(
     let AttentionShape { heads, kv_heads, value_dim, .. } = attention.shape;
     let mut scores = attention.lines(tile, scratch);
     attention.scores(kv_head, tile, &mut scores);
-    for (Row { query, head }, scores) in tile.into_iter().zip(&mut scores) {
-        let sink = attention.sinks.and_then(|sinks| sinks.get(head)).copied();
-        if let Some(log_sum) = log_sums.get_mut(query * heads + head) {
+    let keys = attention.keys(tile);
+    for (row, scores) in tile.into_iter().zip(&mut scores) {
+        let sink = attention.sinks.and_then(|sinks| sinks.get(row.head)).copied();
+        if let Some(log_sum) = log_sums.get_mut(row.query * heads + row.head) {
             *log_sum = softmax(scores, sink);
         }
+        attention.drop_out(row, keys.start, scores);
     }
-    let values = HeadKeys {
-        shape: HeadShape { heads: kv_heads, width: value_dim },
-        head: kv_head,
-        keys: attention.keys(tile),
-    };
+    let values = HeadKeys { shape: HeadShape { heads: kv_heads, width: value_dim }, head: kv_head, keys };
     let starts = tile.map(|Row { query, head }| HeadShape { heads, width: value_dim }.at(query, head).start);
     values.weighted_sums(scores.map(|scores| &*scores), attention.v, starts, out);
 }
@@ -94,7 +94,8 @@ fn softmax<R: Real>(scores: &mut [R], sink: Option<R>) -> R {
     let sink = sink.unwrap_or(R::NEG_INFINITY);
     let highest = largest(scores);
     let highest = if sink > highest { sink } else { highest };
-    if highest == R::NEG_INFINITY {
+    // Not where all scores are NaN: those go on.
+    if highest == R::NEG_INFINITY && scores.iter().all(|score| *score == R::NEG_INFINITY) {
         scores.fill(R::ZERO);
         return R::NEG_INFINITY;
     }
