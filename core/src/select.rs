@@ -12,6 +12,7 @@
 //! *Why no pair matrix:* tables are made one worker at a time, through the tasks they answered; memory
 //! is `workers · labels²` whatever the number of pairs, and time goes with the pairs of answers there are.
 
+pub mod count;
 pub mod information;
 pub mod null;
 pub mod pairs;
