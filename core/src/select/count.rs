@@ -33,10 +33,10 @@ const LEAD: f64 = 1.2816;
 /// assert!(candidate_counts(2).eq([2]));
 /// ```
 pub fn candidate_counts(workers: usize) -> impl Iterator<Item = usize> {
-    // 2⁶⁴ is more than there are workers.
-    let powers = (3..128).rev().map(|k| libm::round(libm::exp2(f64::from(k) / 2.0)));
+    // Rounded: √n to the nearest is ⌈⌊√(4n)⌋ / 2⌉.
+    let powers = (3..126).rev().map(|k| (4u128 << k).isqrt().div_ceil(2));
     let smaller =
-        powers.filter(move |&count| count < workers as f64).map(|count| libm::trunc(count) as usize);
+        powers.filter_map(|count| usize::try_from(count).ok()).filter(move |&count| count < workers);
     core::iter::once(workers).chain(smaller)
 }
 
