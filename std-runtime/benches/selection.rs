@@ -137,7 +137,8 @@ fn thinned(data: &Data, seed: u64) -> Data {
         (0..count).map(place).collect::<Vec<_>>()
     };
     let workers = data.workers.iter().max().map_or(0, |last| *last as usize + 1);
-    let (tasks, workers) = (places(data.truth.len(), seed % 2 == 1), places(workers, seed % 2 == 0));
+    let (tasks, workers) =
+        (places(data.truth.len(), !seed.is_multiple_of(2)), places(workers, seed.is_multiple_of(2)));
     let truth = data.truth.iter().zip(&tasks).filter(|(_, place)| place.is_some()).map(|(truth, _)| *truth);
     let mut rest =
         Data { tasks: Vec::new(), workers: Vec::new(), labels: Vec::new(), truth: truth.collect() };
