@@ -13,6 +13,7 @@
 //! is `workers · labels²` whatever the number of pairs, and time goes with the pairs of answers there are.
 
 pub mod columns;
+pub mod count;
 pub mod information;
 pub mod null;
 pub mod pairs;

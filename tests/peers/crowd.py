@@ -188,7 +188,7 @@ def speed_row(data, method, result, baseline):
 
 def peer_slope(options, method, data, few, many):
     """Both fits in one child, which measures the CPU of each call."""
-    runs = [run_peer(options, method, data, [few, many]) for _ in range(1 if many < 50 else options.repeats)]
+    runs = [run_peer(options, method, data, [few, many]) for _ in range(options.repeats)]
     if failed := [r for r in runs if "failed" in r]:
         return failed[0]
     cost = statistics.median((r["cpus"][1] - r["cpus"][0]) / (many - few) for r in runs)

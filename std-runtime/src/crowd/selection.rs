@@ -156,7 +156,7 @@ pub fn select(
             let selection = Selection::new(answers, order, count, 0);
             Ok(Some(Selection { measure: information.to_vec(), ..selection }))
         }
-        Select::Auto => auto::choose(answers, options, progress).map(Some),
+        Select::Auto => auto::selection(answers, options, progress).map(Some),
     }
 }
 

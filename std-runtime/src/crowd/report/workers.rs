@@ -81,8 +81,8 @@ fn reason(choice: Choice) -> String {
     match choice {
         Choice::Asked => String::new(),
         Choice::HeldOut => format!(
-            " Their number was chosen by {FOLDS}-fold held-out prediction of the answers: it is the largest within \
-             one standard error of the best. Every task keeps at least {LEAST_ANSWERS} answers if it has them, \
+            " Their number was chosen by {FOLDS}-fold held-out prediction of the answers: the best one if it leads \
+             all workers by more than chance, otherwise all. Every task keeps at least {LEAST_ANSWERS} answers if it has them, \
              also from workers who were not used."
         ),
         Choice::Open => " No smaller number was tried: the answers do not tell the workers apart.".to_owned(),

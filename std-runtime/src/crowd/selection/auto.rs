@@ -3,26 +3,29 @@
 //! ```text
 //!   fit of all answers ─► order of workers by relevance, ranks of tasks by doubt ─► 10 folds of answers
 //!   for every candidate number N: fit the first N workers' answers outside a fold, predict the fold
-//!   ─► largest N within one standard error of the best
+//!   ─► core's rule (`select::count`): the best number, if it leads everybody; otherwise everybody
 //! ```
+//!
+//! *Why here and not in core:* the rule is arithmetic over scores; what makes the scores is many fits, each with memory
+//! and threads of its own.
 //!
 //! * *Relevance* of worker `i`: `n_i / n · I(x_i; y)` under the fit of all answers. What they say about the
 //!   class, times how often they say it. (The order by summed pair information suits equally active workers.)
-//! * Candidates are `2^(k/2)`, `k ≥ 3`, and everybody. A task with fewer than three answers of selected
+//! * A task with fewer than three answers of selected
 //!   workers keeps its best other ones, up to three: fewer views do not identify a latent class.
 //! * A fold holds the answers with `(rank of the worker + rank of the task) mod 10 = fold`, so it is spread
 //!   over all workers and tasks, and, ties apart, renaming them moves no answer to another fold.
 //! * Held-out answers are scored with the logarithm of their probability, weighted by the worker's
 //!   relevance: to predict those who know nothing is no merit.
-//! * *One standard error* (Breiman et al. 1984): the difference to the best candidate is summed by task; a
-//!   smaller selection must earn its keep. A fit whose class names are lost cannot tell workers apart, and
-//!   selects everybody.
+//! * A fit whose class names are lost cannot tell workers apart, and selects everybody.
 
 use mixlet_core::em::dawid_skene::DawidSkeneShape;
 use mixlet_core::em::pooled::{pooled_confusion, pooled_strength};
 use mixlet_core::em::start::vote_shares;
 use mixlet_core::em::{FitSettings, RowFacts};
+use mixlet_core::numeric::dot;
 use mixlet_core::observations::Answers;
+use mixlet_core::select::count::{candidate_counts, choose, standard_errors};
 use mixlet_core::select::order_by_information;
 use rayon::prelude::*;
 
@@ -42,7 +45,7 @@ const ROUNDS: u32 = 30;
 /// the best by so many standard errors.
 const HOPELESS: f64 = 4.0;
 
-pub(super) fn choose(
+pub(super) fn selection(
     answers: Answers<'_>,
     options: &FitOptions,
     progress: &mut dyn FnMut(usize, usize),
@@ -139,43 +142,47 @@ struct Comparison<'a> {
     order: Vec<u32>,
 }
 
+/// `[tasks]`: the log-probability of held-out answers, weighted by the workers' relevance.
+struct Scores {
+    /// Given the labels.
+    of_labels: Vec<f64>,
+    /// Given the shares of the classes alone.
+    without_labels: Vec<f64>,
+}
+
 impl Comparison<'_> {
     fn choose(&self, progress: &mut dyn FnMut(usize, usize)) -> Result<usize> {
-        let workers = self.folds.answers.workers();
-        let smaller = (3..).map(|k| 2f64.powf(f64::from(k) / 2.0).round() as usize);
-        let mut candidates: Vec<usize> = smaller.take_while(|&count| count < workers).collect();
-        candidates.push(workers);
-        candidates.reverse();
-
-        let mut scored: Vec<(usize, Vec<f64>)> = Vec::new();
+        let candidates: Vec<usize> = candidate_counts(self.folds.answers.workers()).collect();
+        let mut scored: Vec<Scores> = Vec::new();
         let (mut best, mut hopeless) = (0, 0);
         for (nth, &count) in candidates.iter().enumerate() {
             progress(nth, candidates.len());
-            scored.push((count, self.scores(count)?));
-            let lead = standard_errors(&scored[best].1, &scored[nth].1);
-            // Ties go to the smaller selection.
-            best = if lead <= 0.0 { nth } else { best };
+            scored.push(self.scores(count)?);
+            let lead = standard_errors(&scored[best].of_labels, &scored[nth].of_labels);
+            best = if lead < 0.0 { nth } else { best };
             hopeless = if lead > HOPELESS { hopeless + 1 } else { 0 };
             if hopeless == 3 {
                 break;
             }
         }
-        let close = scored.iter().find(|(_, scores)| standard_errors(&scored[best].1, scores) <= 1.0);
-        Ok(close.map_or(workers, |(count, _)| *count))
+        let chosen = choose(scored.iter().map(|scores| &scores.of_labels[..]), &scored[0].without_labels);
+        Ok(candidates[chosen])
     }
 
-    /// The held-out score of every task, over all folds.
-    fn scores(&self, count: usize) -> Result<Vec<f64>> {
+    /// The held-out scores of every task, over all folds.
+    fn scores(&self, count: usize) -> Result<Scores> {
         let folds: Result<Vec<_>> =
             (0..FOLDS).into_par_iter().map(|fold| self.fold_scores(fold, count)).collect();
-        let mut scores = vec![0.0; self.folds.answers.tasks()];
+        let none = || vec![0.0; self.folds.answers.tasks()];
+        let mut scores = Scores { of_labels: none(), without_labels: none() };
         for fold in folds? {
-            scores.iter_mut().zip(fold).for_each(|(sum, score)| *sum += score);
+            scores.of_labels.iter_mut().zip(fold.of_labels).for_each(|(sum, score)| *sum += score);
+            scores.without_labels.iter_mut().zip(fold.without_labels).for_each(|(sum, score)| *sum += score);
         }
         Ok(scores)
     }
 
-    fn fold_scores(&self, fold: usize, count: usize) -> Result<Vec<f64>> {
+    fn fold_scores(&self, fold: usize, count: usize) -> Result<Scores> {
         let all = self.folds.answers;
         let labels = all.labels();
         let rest = self.folds.rest(fold);
@@ -186,15 +193,19 @@ impl Comparison<'_> {
             start => start.clone(),
         };
         let options = FitOptions { start, ..self.candidate.clone() };
-        let posteriors = fit::fit_unguarded(selection.answers(rest)?, &options)?.posteriors;
-        let predicted = self.predictions(rest, &posteriors);
+        let fitted = fit::fit_unguarded(selection.answers(rest)?, &options)?;
+        let predicted = self.predictions(rest, &fitted.posteriors);
 
-        let mut scores = vec![0.0; all.tasks()];
-        for (task, posterior) in posteriors.chunks_exact(labels).enumerate() {
+        let none = || vec![0.0; all.tasks()];
+        let mut scores = Scores { of_labels: none(), without_labels: none() };
+        for (task, posterior) in fitted.posteriors.chunks_exact(labels).enumerate() {
             for &cell in all.task(task).iter().filter(|&&cell| self.folds.holds(fold, task, cell)) {
                 let row = &predicted[cell as usize * labels..][..labels];
-                let probability: f64 = row.iter().zip(posterior).map(|(c, q)| c * q).sum();
-                scores[task] += self.relevances[all.worker(cell)] * probability.max(f64::MIN_POSITIVE).ln();
+                let weight = self.relevances[all.worker(cell)];
+                let log =
+                    |probabilities: &[f64]| weight * dot(row, probabilities).max(f64::MIN_POSITIVE).ln();
+                scores.of_labels[task] += log(posterior);
+                scores.without_labels[task] += log(&fitted.class_shares);
             }
         }
         Ok(scores)
@@ -228,12 +239,4 @@ pub(super) fn all_vote_shares(answers: Answers<'_>, options: &FitOptions) -> Vec
     let mut shares = vec![0.0; answers.tasks() * answers.labels()];
     vote_shares(answers, facts, 0..answers.tasks(), &mut shares);
     shares
-}
-
-/// By how many standard errors the first scores are higher in sum; tasks are the unit.
-fn standard_errors(first: &[f64], second: &[f64]) -> f64 {
-    let lead: f64 = first.iter().zip(second).map(|(a, b)| a - b).sum();
-    let mean = lead / first.len() as f64;
-    let spread: f64 = first.iter().zip(second).map(|(a, b)| (a - b - mean) * (a - b - mean)).sum();
-    if lead == 0.0 { 0.0 } else { lead / spread.sqrt() }
 }
