@@ -28,7 +28,7 @@ impl Default for StepSize {
 impl StepSize {
     /// For batches of one row: a single row is no estimate, so the first hundreds move the start only a little.
     pub fn of_single_rows() -> Self {
-        Self { delay: 500.0, ..Self::default() }
+        Self { exponent: 0.9, delay: 200.0 }
     }
 
     /// `(n + d)^−κ`.
