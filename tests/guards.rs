@@ -2,15 +2,20 @@
 
 mod common;
 
+use common::bernoulli::Bits;
 use common::crowd::{Crowd, Generated, Naming};
 use common::guarded::{added, changed, written, written_integers};
 use common::random::SplitMix;
+use mixlet_core::em::bernoulli::{
+    Bernoulli, BernoulliPrior, BernoulliShape, BernoulliStream, stream_scratch_len, stream_state_len,
+};
+use mixlet_core::em::categorical::{Categorical, CategoricalPrior, CategoricalShape};
 use mixlet_core::em::dawid_skene::{DawidSkene, DawidSkeneShape, Prior};
 use mixlet_core::em::one_coin::{OneCoin, OneCoinSettings, one_coin_parameters_len};
 use mixlet_core::em::pooled::pooled_confusion;
-use mixlet_core::em::{self, FitSettings, LatentClassModel, RowFacts, spectral, start};
+use mixlet_core::em::{self, FitSettings, LatentClassModel, RowFacts, spectral, start, stepwise};
 use mixlet_core::numeric::{exp_slice, ln_slice, softmax_rows};
-use mixlet_core::observations::{Answers, WorkerTasks, group_by_task};
+use mixlet_core::observations::{Answers, Codes, WorkerTasks, group_by_task};
 use mixlet_core::select::{Estimator, Pairs, Residue, order_by_information, worker_information};
 use mixlet_core::small::eigen;
 
@@ -176,6 +181,61 @@ fn one_coin() {
             model.maximize(&statistics);
         });
     }
+}
+
+#[test]
+fn binary_columns() {
+    let sizes = [(1, 1, 1, 0.0), (64, 64, 4, 0.0), (65, 63, 5, 0.1), (70, 5, 17, 0.0), (1025, 130, 10, 0.0)];
+    for (rows, columns, classes, missing) in sizes {
+        let packed = Bits::random(rows, columns, classes, missing, &mut SplitMix(3)).packed(false);
+        let shape = BernoulliShape::of(packed.rows(), classes);
+        let (facts, prior) = (RowFacts::default(), BernoulliPrior::default());
+        let mut tables = vec![f64::NAN; shape.tables_len()];
+        written(shape.parameters_len(), |parameters| {
+            let mut model =
+                Bernoulli::new(packed.rows(), classes, facts, prior, parameters, &mut tables).unwrap();
+            model.set_random(&mut SplitMix(1));
+            let part = part(rows);
+            let posteriors = written(part.len() * classes, |out| {
+                model.expectation(part.clone(), out).unwrap();
+            });
+            let statistics =
+                added(shape.statistics_len(), |out| model.accumulate(part.clone(), &posteriors, out));
+            let mut scratch = vec![f64::NAN; model.shape().sweep_scratch_len()];
+            added(shape.statistics_len(), |out| {
+                em::sweep(&model, part.clone(), out, &mut scratch).unwrap();
+            });
+            let mut scratch = vec![f64::NAN; stepwise::step_scratch_len(model.shape())];
+            added(shape.statistics_len(), |out| {
+                let size = (0, stepwise::StepSize::default());
+                stepwise::step(&mut model, part, size, out, &mut scratch).unwrap();
+            });
+            model.maximize(&statistics);
+            let (start, size) = ((model.shares(), model.probabilities()), stepwise::StepSize::default());
+            written(stream_state_len(shape), |state| {
+                written(stream_scratch_len(shape), |scratch| {
+                    let mut stream = BernoulliStream::new(shape, (prior, 1.0), size, start, state).unwrap();
+                    stream.step(packed.rows().row(0), packed.rows().row_present(0), scratch).unwrap();
+                });
+            });
+        });
+    }
+}
+
+#[test]
+fn categorical_columns() {
+    let codes = Codes::new(&[0, 2, 5], &[1, 2, 0, 0, 1, 1]).unwrap();
+    let shape = CategoricalShape::of(codes, 3);
+    written(shape.parameters_len(), |parameters| {
+        written(shape.tables_len(), |tables| {
+            let (facts, prior) = (RowFacts::default(), CategoricalPrior::default());
+            let mut model = Categorical::new(codes, 3, facts, prior, parameters, tables).unwrap();
+            model.set_random(&mut SplitMix(1));
+            let posteriors = written(6, |out| model.expectation(1..3, out).map(drop).unwrap());
+            let statistics = added(shape.parameters_len(), |out| model.accumulate(1..3, &posteriors, out));
+            model.maximize(&statistics);
+        });
+    });
 }
 
 #[test]

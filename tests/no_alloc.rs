@@ -6,15 +6,21 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
 
+use common::bernoulli::Bits;
 use common::crowd::{Crowd, Generated, Naming};
 use common::nn_cases::attention_cases;
 use common::random::SplitMix;
+use mixlet_core::em::bernoulli::{
+    Bernoulli, BernoulliPrior, BernoulliShape, BernoulliStream, stream_scratch_len, stream_state_len,
+};
+use mixlet_core::em::categorical::{Categorical, CategoricalPrior, CategoricalShape};
+use mixlet_core::em::criteria::entropy;
 use mixlet_core::em::dawid_skene::{DawidSkene, DawidSkeneShape, Prior};
 use mixlet_core::em::one_coin::{OneCoin, OneCoinSettings, one_coin_parameters_len};
 use mixlet_core::em::pooled::{pooled_confusion, pooled_strength};
-use mixlet_core::em::{self, FitSettings, LatentClassModel, RowFacts, spectral, start};
+use mixlet_core::em::{self, FitSettings, LatentClassModel, RowFacts, spectral, start, stepwise};
 use mixlet_core::nn::{self, NormShape};
-use mixlet_core::observations::{Answers, WorkerTasks, group_by_task};
+use mixlet_core::observations::{Answers, Codes, WorkerTasks, group_by_task};
 use mixlet_core::optim::{self, Adafactor, AdafactorShape, LrDecay, LrSchedule};
 use mixlet_core::select::{Estimator, Pairs, Residue, order_by_information, worker_information};
 use mixlet_core::small::{Column, assign, eigen};
@@ -121,6 +127,53 @@ fn one_coin() {
             em::fit(&mut model, SETTINGS, &mut statistics, &mut scratch).unwrap();
         });
     }
+}
+
+/// One set for every number of lanes, with and without missing values.
+#[test]
+fn binary_columns() {
+    for (classes, missing) in [(3, 0.0), (3, 0.1), (7, 0.0), (7, 0.1), (20, 0.0), (20, 0.1)] {
+        let packed = Bits::random(1100, 70, classes, missing, &mut SplitMix(1)).packed(false);
+        let shape = BernoulliShape::of(packed.rows(), classes);
+        let (mut parameters, mut tables) =
+            (vec![0.0; shape.parameters_len()], vec![0f32; shape.tables_len()]);
+        let mut statistics = vec![0.0; shape.statistics_len()];
+        let mut posteriors = vec![0.0; 1100 * classes];
+        let (mut state, mut row) = (vec![0.0; stream_state_len(shape)], vec![0.0; stream_scratch_len(shape)]);
+        let mut scratch = vec![0.0; 100_000];
+        without_allocations("binary columns", || {
+            let (facts, prior) = (RowFacts::default(), BernoulliPrior::default());
+            let mut model =
+                Bernoulli::new(packed.rows(), classes, facts, prior, &mut parameters, &mut tables).unwrap();
+            model.set_random(&mut SplitMix(2));
+            let of_sweep = &mut scratch[..model.shape().sweep_scratch_len()];
+            em::fit(&mut model, SETTINGS, &mut statistics, of_sweep).unwrap();
+            let of_step = &mut scratch[..stepwise::step_scratch_len(model.shape())];
+            let size = stepwise::StepSize::default();
+            stepwise::step(&mut model, 0..50, (3, size), &mut statistics, of_step).unwrap();
+            model.expectation(0..1100, &mut posteriors).unwrap();
+            start::from_responsibilities(&mut model, &posteriors, &mut statistics).unwrap();
+            assert!(entropy(&posteriors, classes, None) >= 0.0);
+            let start = (model.shares(), model.probabilities());
+            let mut stream = BernoulliStream::new(shape, (prior, 1.0), size, start, &mut state).unwrap();
+            stream.step(packed.rows().row(0), packed.rows().row_present(0), &mut row).unwrap();
+        });
+    }
+}
+
+#[test]
+fn categorical_columns() {
+    let values: Vec<u16> = (0..900).map(|nth| (nth * 7 % 11 % 3) as u16).collect();
+    let codes = Codes::new(&[0, 3, 6, 9], &values).unwrap();
+    let shape = CategoricalShape::of(codes, 2);
+    let (mut parameters, mut tables) = (vec![0.0; shape.parameters_len()], vec![0.0; shape.tables_len()]);
+    let (mut statistics, mut scratch) = (vec![0.0; shape.parameters_len()], vec![0.0; 2 * em::BLOCK_ROWS]);
+    without_allocations("categorical columns", || {
+        let (facts, prior) = (RowFacts::default(), CategoricalPrior::default());
+        let mut model = Categorical::new(codes, 2, facts, prior, &mut parameters, &mut tables).unwrap();
+        model.set_random(&mut SplitMix(2));
+        em::fit(&mut model, SETTINGS, &mut statistics, &mut scratch).unwrap();
+    });
 }
 
 #[test]

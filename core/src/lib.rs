@@ -6,7 +6,7 @@
 //! ```
 //!
 //! * [`observations`]: sparse answers of a crowd, by task and by worker; dense rows of bits or codes.
-//! * [`em`]: expectation–maximisation; Dawid–Skene, one coin; starts.
+//! * [`em`]: expectation–maximisation; Dawid–Skene, one coin; mixtures of binary and of categorical columns; starts.
 //! * [`select`]: pairwise information, order of workers, residue.
 //! * [`nn`]: layers of language models around the experts: embedding, norms, attention, cross entropy.
 //! * [`optim`]: AdamW, Adafactor, clipping, schedules, the scan for bad gradients.

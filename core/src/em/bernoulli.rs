@@ -1,6 +1,10 @@
 //! Mixtures of many binary columns: `P(row, class k) = π_k · Π_c p[c, k]^x_c · (1 − p[c, k])^(1 − x_c)`.
 //!
-//! Rows are bits, parameters `f64` in memory of the caller. Missing values contribute nothing.
+//! Rows are bits, parameters `f64` in memory of the caller. Missing values contribute nothing. Sums over groups of
+//! columns are tabulated once a round and looked up, in `f32` or `f64`; sums over words and rows are `f64`.
+//!
+//! A sweep takes 25 kB of stack with `f32` tables, 41 kB where values may be missing, twice that with `f64`. Where
+//! memory is scarcer, [`BernoulliStream`] learns row by row.
 
 mod columns;
 mod shape;
@@ -22,6 +26,8 @@ use crate::rand_core::Rng;
 
 /// A mixture of binary columns over packed rows; `T` is the number its tables of logarithms hold.
 ///
+/// With `f32` a row's log-joint is right to 1e-4 and the total to a millionth; with `f64` both to rounding.
+///
 /// ```
 /// # use mixlet_core::em::bernoulli::{Bernoulli, BernoulliPrior, BernoulliShape};
 /// # use mixlet_core::em::{LatentClassModel, RowFacts};
@@ -35,8 +41,8 @@ use crate::rand_core::Rng;
 /// model.set_probabilities(&[0.5, 0.5], &[0.75, 0.25, 0.75, 0.25]).unwrap();
 /// let mut responsibilities = [f64::NAN; 4];
 /// let log_likelihood = model.expectation(0..2, &mut responsibilities).unwrap();
-/// assert!((responsibilities[0] - 0.9).abs() < 1e-12 && (responsibilities[2] - 0.5).abs() < 1e-12);
-/// assert!((log_likelihood - (0.3125f64 * 0.1875).ln()).abs() < 1e-12);
+/// assert!((responsibilities[0] - 0.9).abs() < 1e-6 && (responsibilities[2] - 0.5).abs() < 1e-6);
+/// assert!((log_likelihood - (0.3125f64 * 0.1875).ln()).abs() < 1e-6);
 /// ```
 #[derive(Debug)]
 pub struct Bernoulli<'a, T = f32> {
@@ -171,7 +177,9 @@ impl<'a, T: Lane> Bernoulli<'a, T> {
         Classes { shares: self.shares(), facts: self.facts }
     }
 
-    fn bits<const RADIX: usize, const CODES: usize>(&self) -> BitColumns<'_, T, RADIX, CODES> {
+    fn bits<const RADIX: usize, const CODES: usize, const TILE: usize>(
+        &self,
+    ) -> BitColumns<'_, T, RADIX, CODES, TILE> {
         let classes = self.shape.classes;
         BitColumns { rows: self.rows, classes, active: self.active, tables: aligned(self.tables) }
     }
@@ -184,28 +192,28 @@ impl<'a, T: Lane> Bernoulli<'a, T> {
         scratch: &mut [f64],
     ) -> Result<f64, EmError> {
         if self.shape.missing {
-            self.classes().sweep::<L>(&self.bits::<3, { codes(3) }>(), rows, statistics, scratch)
+            self.classes().sweep::<L>(&self.bits::<3, { codes(3) }, 8>(), rows, statistics, scratch)
         } else {
-            self.classes().sweep::<L>(&self.bits::<2, { codes(2) }>(), rows, statistics, scratch)
+            self.classes().sweep::<L>(&self.bits::<2, { codes(2) }, 6>(), rows, statistics, scratch)
         }
     }
 
     #[inline(always)]
     fn log_joints<const L: usize>(&self, rows: Range<usize>, out: &mut [f64]) {
         if self.shape.missing {
-            self.classes().unpadded_log_joints::<L>(&self.bits::<3, { codes(3) }>(), rows, out);
+            self.classes().unpadded_log_joints::<L>(&self.bits::<3, { codes(3) }, 8>(), rows, out);
         } else {
-            self.classes().unpadded_log_joints::<L>(&self.bits::<2, { codes(2) }>(), rows, out);
+            self.classes().unpadded_log_joints::<L>(&self.bits::<2, { codes(2) }, 6>(), rows, out);
         }
     }
 
     #[inline(always)]
     fn count<const L: usize>(&self, rows: Range<usize>, responsibilities: &[f64], statistics: &mut [f64]) {
         if self.shape.missing {
-            let bits = self.bits::<3, { codes(3) }>();
+            let bits = self.bits::<3, { codes(3) }, 8>();
             self.classes().count_unpadded::<L>(&bits, rows, responsibilities, statistics);
         } else {
-            let bits = self.bits::<2, { codes(2) }>();
+            let bits = self.bits::<2, { codes(2) }, 6>();
             self.classes().count_unpadded::<L>(&bits, rows, responsibilities, statistics);
         }
     }

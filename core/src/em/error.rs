@@ -43,6 +43,8 @@ pub enum EmError {
     },
     /// The exponent of a step size is not above one half and at most one.
     StepExponent(f64),
+    /// The delay of a step size is below one or not a number.
+    StepDelay(f64),
     /// A pseudocount, weight or tolerance is negative or not a number.
     NotANonNegativeNumber {
         /// Which setting.
@@ -75,6 +77,9 @@ impl fmt::Display for EmError {
             }
             Self::StepExponent(value) => {
                 write!(f, "exponent of the step size is {value}, expected a number above 0.5 and at most 1")
+            }
+            Self::StepDelay(value) => {
+                write!(f, "delay of the step size is {value}, expected a number of at least 1")
             }
             Self::NotANonNegativeNumber { what, value } => {
                 write!(f, "{what} is {value}, expected a number that is not negative")

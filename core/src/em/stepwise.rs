@@ -1,6 +1,6 @@
 //! Stepwise EM: rows in small batches, statistics that forget.
 //!
-//! After batch `n` the statistics are `s ← (1 − γ) · s + γ · s̄`, `γ = (n + 2)^−κ`, with `s̄` those of the batch, on
+//! After batch `n` the statistics are `s ← (1 − γ) · s + γ · s̄`, `γ = (n + d)^−κ`, with `s̄` those of the batch, on
 //! the scale of all rows; then the model is maximised (Cappé & Moulines 2009; Liang & Klein 2009). Many small
 //! steps a pass reach a good fit in fewer passes than whole rounds do, and rows need not all be there at once.
 
@@ -14,34 +14,40 @@ use super::{EmError, LatentClassModel, ModelShape, check_length, sweep};
 pub struct StepSize {
     /// `κ`: above one half and at most one; the smaller, the faster old rows are forgotten.
     pub exponent: f64,
+    /// `d`: at least one; the larger, the less the first batches overwrite the start.
+    pub delay: f64,
 }
 
 impl Default for StepSize {
-    /// Liang & Klein's middle: both slower and faster forgetting cost passes.
+    /// Liang & Klein's middle, for batches of a hundred rows or so: slower and faster forgetting both cost passes.
     fn default() -> Self {
-        Self { exponent: 0.7 }
+        Self { exponent: 0.7, delay: 2.0 }
     }
 }
 
 impl StepSize {
-    /// `(n + 2)^−κ`.
+    /// For batches of one row: a single row is no estimate, so the first hundreds move the start only a little.
+    pub fn of_single_rows() -> Self {
+        Self { exponent: 0.9, delay: 200.0 }
+    }
+
+    /// `(n + d)^−κ`.
     ///
     /// ```
     /// # use mixlet_core::em::stepwise::StepSize;
-    /// assert_eq!(StepSize { exponent: 1.0 }.of_step(0), 0.5);
-    /// assert!((StepSize { exponent: 0.5 }.of_step(7) - 1.0 / 3.0).abs() < 1e-15);
+    /// assert_eq!(StepSize { exponent: 1.0, delay: 2.0 }.of_step(0), 0.5);
+    /// assert!((StepSize { exponent: 0.5, delay: 2.0 }.of_step(7) - 1.0 / 3.0).abs() < 1e-15);
     /// ```
     pub fn of_step(&self, step: u32) -> f64 {
-        libm::pow(f64::from(step) + 2.0, -self.exponent)
+        libm::pow(f64::from(step) + self.delay, -self.exponent)
     }
 
-    /// Exponents outside `(½, 1]` do not converge.
+    /// Exponents outside `(½, 1]` do not converge; a delay below one makes steps above one.
     pub fn check(&self) -> Result<(), EmError> {
-        if self.exponent > 0.5 && self.exponent <= 1.0 {
-            Ok(())
-        } else {
-            Err(EmError::StepExponent(self.exponent))
+        if !(self.exponent > 0.5 && self.exponent <= 1.0) {
+            return Err(EmError::StepExponent(self.exponent));
         }
+        if self.delay >= 1.0 && self.delay.is_finite() { Ok(()) } else { Err(EmError::StepDelay(self.delay)) }
     }
 }
 

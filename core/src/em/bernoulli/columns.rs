@@ -4,13 +4,13 @@ use core::iter::Zip;
 use core::ops::Range;
 use core::slice::ChunksExact;
 
-use super::tables::{GROUP, HALF_GROUPS, code, first_column, group_bytes, unfold};
+use super::tables::{LARGEST_GROUP, code, group, groups, unfold};
 use crate::em::ActiveColumns;
 use crate::em::lanes::{Aligned, Lane, LaneBlock, LaneColumns, add, add_wide, narrow};
-use crate::observations::{PackedRows, row_words};
+use crate::observations::{PackedRows, WORD_BITS, row_words};
 
-/// Binary columns with their tables; a group has `CODES = RADIXᴳᴿᴼᵁᴾ` codes.
-pub(super) struct BitColumns<'a, T, const RADIX: usize, const CODES: usize> {
+/// Binary columns with their tables; the buckets of `TILE` groups of `CODES` codes are filled at a time.
+pub(super) struct BitColumns<'a, T, const RADIX: usize, const CODES: usize, const TILE: usize> {
     pub rows: PackedRows<'a>,
     pub classes: usize,
     pub active: ActiveColumns<'a>,
@@ -28,21 +28,22 @@ struct WordOfRows<'a> {
 }
 
 impl<'a> WordOfRows<'a> {
-    /// Each row's words: the one of interest and its mask are at [`word`](Self::word).
+    /// Each row's words: the one of interest and its mask are [`of`](Self::of) them.
     #[inline(always)]
     fn rows(&self) -> Zip<ChunksExact<'a, u64>, ChunksExact<'a, u64>> {
         self.values.chunks_exact(self.words).zip(self.present.chunks_exact(self.words))
     }
 
     #[inline(always)]
-    fn bytes<const RADIX: usize>(&self, values: &[u64], present: &[u64], half: usize) -> [u8; HALF_GROUPS] {
-        let of = |words: &[u64]| words.get(self.word).copied().unwrap_or(0);
-        group_bytes::<RADIX>(of(values), of(present), half)
+    fn of(&self, words: &[u64]) -> u64 {
+        words.get(self.word).copied().unwrap_or(0)
     }
 }
 
-impl<T: Lane, const RADIX: usize, const CODES: usize> BitColumns<'_, T, RADIX, CODES> {
-    /// The words of a range of rows that have something to say.
+impl<T: Lane, const RADIX: usize, const CODES: usize, const TILE: usize>
+    BitColumns<'_, T, RADIX, CODES, TILE>
+{
+    /// The words of a range of rows; those without an active column may be skipped.
     #[inline(always)]
     fn words(&self, rows: Range<usize>, skip: bool) -> impl Iterator<Item = WordOfRows<'_>> {
         let words = row_words(self.rows.columns());
@@ -53,36 +54,56 @@ impl<T: Lane, const RADIX: usize, const CODES: usize> BitColumns<'_, T, RADIX, C
         (0..words).filter(used).map(move |word| WordOfRows { word, words, values, present })
     }
 
-    /// Groups in half of a word.
+    /// Groups of a word.
     #[inline(always)]
-    fn half_groups(&self, word: usize) -> usize {
-        (self.rows.columns() - first_column(word, 0, 0)).div_ceil(2 * GROUP).min(HALF_GROUPS)
+    fn groups_of(&self, word: usize) -> usize {
+        (self.rows.columns() - word * WORD_BITS).min(WORD_BITS).div_ceil(group(RADIX))
     }
 
-    /// The tables of a word's even and of its odd groups.
+    /// The tables of a word's groups.
     #[inline(always)]
-    fn tables_of<const L: usize>(&self, block: LaneBlock, word: usize) -> [&[[[T; L]; CODES]]; 2] {
-        let groups = self.tables.as_chunks::<L>().0.as_chunks::<CODES>().0;
-        let start = block.nth * groups.len() / self.classes.div_ceil(L).max(1) + word * 2 * HALF_GROUPS;
-        let half = self.half_groups(word);
-        groups
-            .get(start..start + 2 * half)
-            .and_then(|groups| groups.split_at_checked(half))
-            .map_or([&[]; 2], Into::into)
+    fn tables_of<const L: usize>(&self, block: LaneBlock, word: usize) -> &[[[T; L]; CODES]] {
+        let tables = self.tables.as_chunks::<L>().0.as_chunks::<CODES>().0;
+        let blocks = self.classes.div_ceil(L).max(1);
+        let start = block.nth * (tables.len() / blocks) + word * groups(RADIX);
+        tables.get(start..start + self.groups_of(word)).unwrap_or(&[])
+    }
+
+    /// Adds what the buckets of one group held to `counts`.
+    #[inline(always)]
+    fn add_columns<const L: usize>(
+        &self,
+        columns: Range<usize>,
+        block: LaneBlock,
+        sums: [[[T; L]; 2]; LARGEST_GROUP],
+        counts: &mut [f64],
+    ) {
+        let len = self.rows.columns() * self.classes;
+        let Some((ones, present)) = counts.split_at_mut_checked(len) else { return };
+        for (column, [of_ones, of_present]) in columns.zip(&sums) {
+            let cells = column * self.classes..(column + 1) * self.classes;
+            for (table, sum) in [(&mut *ones, of_ones), (&mut *present, of_present)] {
+                if let Some(row) = table.get_mut(cells.clone()) {
+                    let mut wide = [0.0; L];
+                    add_wide(&mut wide, sum);
+                    block.add_to(&wide, row);
+                }
+            }
+        }
     }
 }
 
-impl<T: Lane, const L: usize, const RADIX: usize, const CODES: usize> LaneColumns<L>
-    for BitColumns<'_, T, RADIX, CODES>
+impl<T: Lane, const L: usize, const RADIX: usize, const CODES: usize, const TILE: usize> LaneColumns<L>
+    for BitColumns<'_, T, RADIX, CODES, TILE>
 {
     #[inline(always)]
     fn add_logs(&self, block: LaneBlock, rows: Range<usize>, log_joints: &mut [[f64; L]]) {
         for word in self.words(rows, true) {
-            let [even, odd] = self.tables_of::<L>(block, word.word);
-            // A whole word's number of groups is known to the compiler.
-            match (even.first_chunk::<HALF_GROUPS>(), odd.first_chunk::<HALF_GROUPS>()) {
-                (Some(even), Some(odd)) => look_up::<T, L, RADIX, CODES>(word, even, odd, block, log_joints),
-                _ => look_up::<T, L, RADIX, CODES>(word, even, odd, block, log_joints),
+            let tables = self.tables_of::<L>(block, word.word);
+            // The number of groups of a whole word is known to the compiler.
+            match tables.get(..groups(RADIX)) {
+                Some(tables) => look_up::<T, L, RADIX, CODES>(word, tables, block, log_joints),
+                None => look_up::<T, L, RADIX, CODES>(word, tables, block, log_joints),
             }
         }
     }
@@ -96,46 +117,20 @@ impl<T: Lane, const L: usize, const RADIX: usize, const CODES: usize> LaneColumn
         counts: &mut [f64],
     ) {
         for word in self.words(rows, self.active.partial) {
-            for half in 0..2 {
-                let mut memory = Aligned([[[T::default(); L]; CODES]; HALF_GROUPS]);
-                let memory = &mut memory.0;
-                let groups = self.half_groups(word.word);
-                if groups == HALF_GROUPS {
-                    fill_buckets::<T, L, RADIX, CODES>(word, half, block, responsibilities, memory);
-                } else if let Some(buckets) = memory.get_mut(..groups) {
-                    fill_buckets::<T, L, RADIX, CODES>(word, half, block, responsibilities, buckets);
+            for first in (0..self.groups_of(word.word)).step_by(TILE) {
+                let mut memory = Aligned([[[T::default(); L]; CODES]; TILE]);
+                let buckets = &mut memory.0;
+                let used = TILE.min(self.groups_of(word.word) - first);
+                if used == TILE {
+                    fill_buckets::<T, L, RADIX, CODES>(word, first, block, responsibilities, buckets);
+                } else if let Some(buckets) = buckets.get_mut(..used) {
+                    fill_buckets::<T, L, RADIX, CODES>(word, first, block, responsibilities, buckets);
                 }
-                for (group, buckets) in memory.iter_mut().take(groups).enumerate() {
-                    self.add_columns(
-                        first_column(word.word, half, group),
-                        block,
-                        unfold(buckets, RADIX),
-                        counts,
-                    );
-                }
-            }
-        }
-    }
-}
-
-impl<T: Lane, const RADIX: usize, const CODES: usize> BitColumns<'_, T, RADIX, CODES> {
-    /// Adds what the buckets of one group held to `counts`.
-    #[inline(always)]
-    fn add_columns<const L: usize>(
-        &self,
-        first: usize,
-        block: LaneBlock,
-        columns: [[[T; L]; 2]; GROUP],
-        counts: &mut [f64],
-    ) {
-        let Some((ones, present)) = counts.split_at_mut_checked(self.rows.columns() * self.classes) else {
-            return;
-        };
-        for (column, sums) in (first..self.rows.columns()).zip(columns) {
-            let cells = column * self.classes..(column + 1) * self.classes;
-            for (table, sum) in [&mut *ones, &mut *present].into_iter().zip(sums) {
-                if let Some(row) = table.get_mut(cells.clone()) {
-                    block.add_to(&sum.map(T::to_f64), row);
+                for (nth, buckets) in (first..).zip(buckets.iter_mut().take(used)) {
+                    let [start, end] = [nth, nth + 1].map(|nth| (nth * group(RADIX)).min(WORD_BITS));
+                    let [start, end] =
+                        [start, end].map(|bit| (word.word * WORD_BITS + bit).min(self.rows.columns()));
+                    self.add_columns(start..end, block, unfold(buckets, RADIX), counts);
                 }
             }
         }
@@ -145,42 +140,49 @@ impl<T: Lane, const RADIX: usize, const CODES: usize> BitColumns<'_, T, RADIX, C
 #[inline(always)]
 fn look_up<T: Lane, const L: usize, const RADIX: usize, const CODES: usize>(
     word: WordOfRows<'_>,
-    even: &[[[T; L]; CODES]],
-    odd: &[[[T; L]; CODES]],
+    tables: &[[[T; L]; CODES]],
     block: LaneBlock,
     log_joints: &mut [[f64; L]],
 ) {
     for (row, (values, present)) in log_joints.chunks_exact_mut(block.of).zip(word.rows()) {
         let Some(log_joint) = row.get_mut(block.place) else { continue };
-        let (mut sum, mut more) = ([T::default(); L], [T::default(); L]);
-        for (table, byte) in even.iter().zip(&word.bytes::<RADIX>(values, present, 0)) {
-            if let Some(entry) = table.get(code::<RADIX>(*byte)) {
-                add(&mut sum, entry);
+        let (values, present) = (word.of(values), word.of(present));
+        // Two sums, so that an addition need not wait for the one before.
+        let (mut even, mut odd) = ([T::default(); L], [T::default(); L]);
+        let (pairs, last) = tables.as_chunks::<2>();
+        for (nth, [first, second]) in pairs.iter().enumerate() {
+            if let Some(entry) = first.get(code::<RADIX>(values, present, 2 * nth)) {
+                add(&mut even, entry);
+            }
+            if let Some(entry) = second.get(code::<RADIX>(values, present, 2 * nth + 1)) {
+                add(&mut odd, entry);
             }
         }
-        for (table, byte) in odd.iter().zip(&word.bytes::<RADIX>(values, present, 1)) {
-            if let Some(entry) = table.get(code::<RADIX>(*byte)) {
-                add(&mut more, entry);
+        for table in last {
+            if let Some(entry) = table.get(code::<RADIX>(values, present, tables.len() - 1)) {
+                add(&mut even, entry);
             }
         }
-        add(&mut sum, &more);
-        add_wide(log_joint, &sum);
+        add(&mut even, &odd);
+        add_wide(log_joint, &even);
     }
 }
 
 #[inline(always)]
 fn fill_buckets<T: Lane, const L: usize, const RADIX: usize, const CODES: usize>(
     word: WordOfRows<'_>,
-    half: usize,
+    first: usize,
     block: LaneBlock,
     responsibilities: &[[f64; L]],
     buckets: &mut [[[T; L]; CODES]],
 ) {
+    let shift = first * group(RADIX);
     for (row, (values, present)) in responsibilities.chunks_exact(block.of).zip(word.rows()) {
         let Some(row) = row.get(block.place) else { continue };
+        let (values, present) = (word.of(values) >> shift, word.of(present) >> shift);
         let row = narrow::<T, L>(row);
-        for (buckets, byte) in buckets.iter_mut().zip(&word.bytes::<RADIX>(values, present, half)) {
-            if let Some(bucket) = buckets.get_mut(code::<RADIX>(*byte)) {
+        for (nth, buckets) in buckets.iter_mut().enumerate() {
+            if let Some(bucket) = buckets.get_mut(code::<RADIX>(values, present, nth)) {
                 add(bucket, &row);
             }
         }

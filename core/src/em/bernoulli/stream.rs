@@ -27,7 +27,8 @@ pub fn stream_scratch_len(shape: BernoulliShape) -> usize {
 /// assert_eq!((stream_state_len(shape), stream_scratch_len(shape)), (10, 2));
 /// let start = (&[0.5, 0.5][..], &[0.6, 0.4, 0.6, 0.4][..]);
 /// let prior = BernoulliPrior { floor: 0.01, ..BernoulliPrior::default() };
-/// let mut stream = BernoulliStream::new(shape, (prior, 1e3), StepSize::default(), start, &mut state).unwrap();
+/// let size = StepSize { delay: 20.0, ..StepSize::of_single_rows() };
+/// let mut stream = BernoulliStream::new(shape, (prior, 1e3), size, start, &mut state).unwrap();
 /// // Columns agree: class 0 learns ones, class 1 zeros.
 /// for row in 0..200 {
 ///     stream.step(&[if row % 2 == 0 { 0b11 } else { 0b00 }], None, &mut scratch).unwrap();

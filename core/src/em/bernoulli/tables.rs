@@ -1,16 +1,19 @@
-//! Sums over groups of four binary columns, looked up instead of added up.
+//! Sums over groups of binary columns, looked up instead of added up.
 //!
-//! A word of 64 columns has sixteen groups. A group's *code* says which of its values are ones: sixteen codes
-//! where none is missing, else 3⁴ (missing, zero, one). The expectation tabulates, for every code, the sum of the
-//! group's logarithms in all classes; a row then costs one vector addition a group. The accumulation is the mirror image: the
-//! row's responsibilities are added to its codes' *buckets*, and buckets are unfolded into columns for many rows
-//! at once. One half word (its even or its odd groups) has tables that stay in the first-level cache.
+//! A word of 64 columns is cut into groups: of six columns where no value is missing, else of four. A group's *code* says
+//! what its values are: 2⁶ codes (zero, one), or 3⁴ (missing, zero, one). The expectation tabulates, for every
+//! code, the sum of the group's logarithms in all classes; a row then costs one vector addition a group. The
+//! accumulation is the mirror image: the row's responsibilities are added to its codes' *buckets*, and
+//! buckets are unfolded into columns for many rows at once.
 //!
 //! ```text
-//!   word     … 0110 1011 0001      groups g₂ g₁ g₀, one code each
-//!   expectation    sum[lanes]  += table[g][code][lanes]
+//!   word     … 011010 110001      groups g₁ g₀, one code each
+//!   expectation    sum[lanes] += table[g][code][lanes]
 //!   accumulation   bucket[g][code][lanes] += responsibilities[lanes]
 //! ```
+//!
+//! *Why six:* 64 codes of 16 lanes of single precision are 4 kB, so the buckets of half a word stay in a first-level
+//! cache of 32 kB. Four columns take half as many additions again; eight would take 16 kB a group.
 
 use crate::em::ActiveColumns;
 use crate::em::lanes::{Lane, add, narrow};
@@ -18,22 +21,27 @@ use crate::numeric::ln_slice;
 use crate::observations::{WORD_BITS, row_words};
 
 /// Columns of a group.
-pub(super) const GROUP: usize = 4;
-/// Groups of a half word.
-pub(super) const HALF_GROUPS: usize = WORD_BITS / GROUP / 2;
+pub(super) const fn group(radix: usize) -> usize {
+    if radix == 2 { 6 } else { 4 }
+}
 
-/// The low half of every byte.
-const LOW: u64 = 0x0f0f_0f0f_0f0f_0f0f;
+/// The most columns a group has.
+pub(super) const LARGEST_GROUP: usize = group(2);
 
-/// Codes of a group: `radix⁴`.
+/// Codes of a group: `radix^group`.
 pub(super) const fn codes(radix: usize) -> usize {
-    radix * radix * radix * radix
+    if radix == 2 { 64 } else { 81 }
+}
+
+/// Groups of a word; the last may have fewer columns.
+pub(super) const fn groups(radix: usize) -> usize {
+    WORD_BITS.div_ceil(group(radix))
 }
 
 /// Entries in the tables of one block of lanes.
 pub(super) const fn entries(columns: usize, radix: usize) -> usize {
-    // Whole bytes of columns, so two groups each.
-    columns.div_ceil(2 * GROUP) * 2 * codes(radix)
+    let in_last = (columns % WORD_BITS).div_ceil(group(radix));
+    (columns / WORD_BITS * groups(radix) + in_last) * codes(radix)
 }
 
 /// `Σ 3ⁱ · (present + value)` of the bits `i` of a byte whose low half has the values, its high half what is present.
@@ -43,8 +51,8 @@ const TERNARY: [u8; 256] = {
     #[allow(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "evaluated while compiling")]
     while byte < 256 {
         let (mut place, mut power) = (0, 1);
-        while place < GROUP {
-            let digit = (byte >> place & 1) + (byte >> (place + GROUP) & 1);
+        while place < 4 {
+            let digit = (byte >> place & 1) + (byte >> (place + 4) & 1);
             table[byte] += (digit * power) as u8;
             (place, power) = (place + 1, power * 3);
         }
@@ -53,25 +61,23 @@ const TERNARY: [u8; 256] = {
     table
 };
 
-/// A byte for each of the even (`half` 0) or odd (1) groups of a word: values, and above them what is present.
-#[inline(always)]
-pub(super) fn group_bytes<const RADIX: usize>(values: u64, present: u64, half: usize) -> [u8; HALF_GROUPS] {
-    let values = values >> (half * GROUP) & LOW;
-    let present = present >> (half * GROUP) & LOW;
-    (if RADIX == 2 { values } else { values | present << GROUP }).to_le_bytes()
-}
+/// The low half of every byte.
+const LOW: u64 = 0x0f0f_0f0f_0f0f_0f0f;
 
-/// The code that a group's byte stands for.
+/// The code of a group of a word.
 #[inline(always)]
-pub(super) fn code<const RADIX: usize>(byte: u8) -> usize {
-    let byte = usize::from(byte);
-    if RADIX == 2 { byte } else { usize::from(TERNARY.get(byte).copied().unwrap_or(0)) }
-}
-
-/// The columns of a group: half words hold every second one.
-#[inline(always)]
-pub(super) fn first_column(word: usize, half: usize, group: usize) -> usize {
-    word * WORD_BITS + (2 * group + half) * GROUP
+#[allow(clippy::cast_possible_truncation, reason = "six bits are left, or eight")]
+pub(super) fn code<const RADIX: usize>(values: u64, present: u64, nth: usize) -> usize {
+    if RADIX == 2 {
+        return (values >> (nth * group(RADIX))) as usize & 63;
+    }
+    // A byte has what is present above the values. All even groups are put together at once, and all odd ones.
+    let bytes = match nth % 2 {
+        0 => values & LOW | (present & LOW) << 4,
+        _ => values >> 4 & LOW | present & !LOW,
+    };
+    let byte = (bytes >> (nth / 2 * 8)) as u8;
+    TERNARY.get(usize::from(byte)).map_or(0, |&code| usize::from(code))
 }
 
 /// Fills the tables `[entries]` of one block of lanes; `probabilities` gives a column's, padded with one half.
@@ -83,17 +89,14 @@ pub(super) fn fill<T: Lane, const L: usize, const CODES: usize>(
     active: ActiveColumns<'_>,
     probabilities: impl Fn(usize) -> [f64; L],
 ) {
-    for (word, tables) in (0..row_words(columns)).zip(tables.chunks_mut(2 * HALF_GROUPS * CODES)) {
-        let (even, odd) = tables.split_at_mut(tables.len() / 2);
-        for (half, tables) in [even, odd].into_iter().enumerate() {
-            for (group, table) in tables.as_chunks_mut::<CODES>().0.iter_mut().enumerate() {
-                let first = first_column(word, half, group);
-                fill_group(table, radix, |place| {
-                    let column = first + place;
-                    let used = column < columns && active.contains(column);
-                    used.then(|| probabilities(column))
-                });
-            }
+    for (word, tables) in (0..row_words(columns)).zip(tables.chunks_mut(groups(radix) * CODES)) {
+        for (nth, table) in tables.as_chunks_mut::<CODES>().0.iter_mut().enumerate() {
+            fill_group(table, radix, |place| {
+                let bit = nth * group(radix) + place;
+                let column = word * WORD_BITS + bit;
+                let used = bit < WORD_BITS && column < columns && active.contains(column);
+                used.then(|| probabilities(column))
+            });
         }
     }
 }
@@ -107,7 +110,7 @@ fn fill_group<T: Lane, const L: usize>(
 ) {
     let mut sums = [[0.0; L]; codes(3)];
     let mut filled = 1;
-    for place in 0..GROUP {
+    for place in 0..group(radix) {
         // Digits from the last: one, zero and, where values may be missing, nothing.
         let mut logs = [[0.0; L]; 2];
         if let (Some(ones), [zero, one]) = (probabilities(place), &mut logs) {
@@ -132,12 +135,15 @@ fn fill_group<T: Lane, const L: usize>(
     }
 }
 
-/// The buckets of a group as expected ones and, where values may be missing, values present, of its four columns.
+/// The buckets of a group as expected ones and, where values may be missing, values present, of its columns.
 #[inline(always)]
-pub(super) fn unfold<T: Lane, const L: usize>(buckets: &mut [[T; L]], radix: usize) -> [[[T; L]; 2]; GROUP] {
-    let mut columns = [[[T::default(); L]; 2]; GROUP];
+pub(super) fn unfold<T: Lane, const L: usize>(
+    buckets: &mut [[T; L]],
+    radix: usize,
+) -> [[[T; L]; 2]; LARGEST_GROUP] {
+    let mut columns = [[[T::default(); L]; 2]; LARGEST_GROUP];
     let mut buckets = buckets;
-    for [ones, present] in columns.iter_mut().rev() {
+    for [ones, present] in columns.iter_mut().take(group(radix)).rev() {
         let below = buckets.len() / radix;
         let Some((low, high)) = core::mem::take(&mut buckets).split_at_mut_checked(below) else { break };
         // The highest digit says one; below it, where values may be missing, zero.
