@@ -77,7 +77,9 @@ impl Evidence {
     /// assert!((evidence.bic(1.0, 50.0) - (20.0 - 1000f64.ln() - 2.0 * 50f64.ln())).abs() < 1e-12);
     /// ```
     pub fn bic(&self, freedom: f64, candidates: f64) -> f64 {
-        2.0 * self.log_likelihood - freedom * libm::log(self.rows.max(1.0)) - 2.0 * libm::log(candidates.max(1.0))
+        2.0 * self.log_likelihood
+            - freedom * libm::log(self.rows.max(1.0))
+            - 2.0 * libm::log(candidates.max(1.0))
     }
 }
 

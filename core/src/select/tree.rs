@@ -48,7 +48,9 @@ impl TwoClasses<'_> {
     /// The probability of the second class given a row of codes; a missing value says nothing.
     pub fn second_of_codes(&self, rows: Codes<'_>, row: usize) -> f64 {
         let values = rows.row(row);
-        self.second(|column| values.get(column).filter(|&&code| code != MISSING).map(|&code| usize::from(code)))
+        self.second(|column| {
+            values.get(column).filter(|&&code| code != MISSING).map(|&code| usize::from(code))
+        })
     }
 
     #[inline(always)]

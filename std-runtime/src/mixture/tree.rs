@@ -114,7 +114,11 @@ pub fn grow(
     for depth in 0..=options.depth {
         let fitted: Vec<Option<Node>> = level
             .par_iter()
-            .map(|reached| if depth < options.depth { fit_node(rows, reached, depth, options) } else { Ok(None) })
+            .map(
+                |reached| {
+                    if depth < options.depth { fit_node(rows, reached, depth, options) } else { Ok(None) }
+                },
+            )
             .collect::<Result<_>>()?;
         let mut next = Vec::new();
         for (reached, node) in level.into_iter().zip(fitted) {
@@ -163,7 +167,12 @@ impl Reached {
 }
 
 /// The mixture of the rows that reach a node; none if there are too few, or no two columns that vary.
-fn fit_node(rows: RowsView<'_>, reached: &Reached, depth: u32, options: &TreeOptions) -> Result<Option<Node>> {
+fn fit_node(
+    rows: RowsView<'_>,
+    reached: &Reached,
+    depth: u32,
+    options: &TreeOptions,
+) -> Result<Option<Node>> {
     let mass: f64 = reached.weights.iter().sum();
     if mass < options.least_mass {
         return Ok(None);
@@ -182,7 +191,8 @@ fn fit_node(rows: RowsView<'_>, reached: &Reached, depth: u32, options: &TreeOpt
     let chosen = Gathered::new(rows, &reached.rows, &columns);
     let engine =
         Engine { rows: chosen.view()?, weights: Some(&reached.weights), pseudocount: options.pseudocount };
-    let mut random = Pcg64Mcg::seed_from_u64(options.seed ^ reached.number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let mut random =
+        Pcg64Mcg::seed_from_u64(options.seed ^ reached.number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
     let settings = FitSettings { rounds: options.rounds, tolerance: 0.0 };
     let mut best: Option<(f64, Parameters)> = None;
     for _ in 0..options.restarts.max(1) {

@@ -7,10 +7,10 @@ use rayon::prelude::*;
 
 use super::{StepwiseFit, StepwiseOptions, StepwiseStep, Until};
 use crate::error::Result;
+use crate::mixture::RowsView;
 use crate::mixture::engine::Engine;
 use crate::mixture::pairs::Dependence;
 use crate::mixture::stages::Stages;
-use crate::mixture::RowsView;
 
 /// Selects columns by adding them, and fits the mixture they make.
 ///
@@ -72,7 +72,8 @@ impl Search<'_> {
     fn first_pair(&self) -> Option<Candidate> {
         let pair = self.stages.unexplained.most_dependent?;
         let (rows, mass) = (self.stages.engine.rows, self.stages.engine.mass());
-        let freedom: f64 = pair.columns.iter().map(|&column| rows.levels(column as usize) as f64 - 1.0).product();
+        let freedom: f64 =
+            pair.columns.iter().map(|&column| rows.levels(column as usize) as f64 - 1.0).product();
         let columns = rows.columns() as f64;
         let candidates = columns * (columns - 1.0) / 2.0;
         let evidence = Evidence { log_likelihood: mass * pair.information, rows: mass };
@@ -91,11 +92,16 @@ impl Search<'_> {
     fn next_column(&self) -> Result<Option<Candidate>> {
         let stages = &self.stages;
         let gains = stages.pairs.gains(&stages.classes, &stages.active.order)?;
-        let left: Vec<u32> =
-            (0..stages.engine.rows.columns() as u32).filter(|&column| !stages.active.contains(column)).collect();
+        let left: Vec<u32> = (0..stages.engine.rows.columns() as u32)
+            .filter(|&column| !stages.active.contains(column))
+            .collect();
         let measures: Vec<f64> = match self.options.until {
-            Until::Columns(_) | Until::Level(_) => left.iter().map(|&column| gains[column as usize]).collect(),
-            Until::Bic => left.par_iter().map(|&column| self.bic(column, left.len())).collect::<Result<_>>()?,
+            Until::Columns(_) | Until::Level(_) => {
+                left.iter().map(|&column| gains[column as usize]).collect()
+            }
+            Until::Bic => {
+                left.par_iter().map(|&column| self.bic(column, left.len())).collect::<Result<_>>()?
+            }
         };
         let mut best: Option<(u32, f64)> = None;
         for (&column, &measure) in left.iter().zip(&measures) {
@@ -106,7 +112,9 @@ impl Search<'_> {
         let Some((column, measure)) = best else { return Ok(None) };
         let excess = match self.options.until {
             Until::Columns(_) => 0.0,
-            Until::Level(level) => self.chi_square_excess(column, measure, level_of_each(level, left.len() as f64)),
+            Until::Level(level) => {
+                self.chi_square_excess(column, measure, level_of_each(level, left.len() as f64))
+            }
             Until::Bic => measure,
         };
         let split = self.split_with(column)?;
