@@ -6,13 +6,19 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
 
+use common::columns::Rows;
 use common::crowd::{Crowd, Generated, Naming};
 use common::random::SplitMix;
 use mixlet_core::em::dawid_skene::{DawidSkene, DawidSkeneShape, Prior};
 use mixlet_core::em::one_coin::{OneCoin, OneCoinSettings, one_coin_parameters_len};
 use mixlet_core::em::pooled::{pooled_confusion, pooled_strength};
 use mixlet_core::em::{self, FitSettings, LatentClassModel, RowFacts, spectral, start};
-use mixlet_core::observations::{Answers, WorkerTasks, group_by_task};
+use mixlet_core::observations::{Answers, PackedRows, WorkerTasks, group_by_task, row_words};
+use mixlet_core::select::columns::{
+    Indicators, PairTables, Stripe, add_margins, count_pairs, information_scratch_len, transpose,
+    weigh_pairs, weigh_scratch_len,
+};
+use mixlet_core::select::stagewise::{split_directions, split_scratch_len};
 use mixlet_core::select::{Estimator, Pairs, Residue, order_by_information, worker_information};
 use mixlet_core::small::{Column, assign, eigen};
 
@@ -205,5 +211,35 @@ fn small_matrices() {
     without_allocations("matrices", || {
         assign(&matrix, &mut [Column::default(); 3]);
         eigen(&mut matrix, 3, &mut vectors);
+    });
+}
+
+#[test]
+fn columns_and_splits() {
+    let rows = Rows::random(300, vec![2; 70], 0.0, 5);
+    let (offsets, words) = rows.indicators();
+    let indicators = Indicators::new(rows.packed(&words), &offsets).unwrap();
+    let columns: Vec<u32> = (0..20).collect();
+    let stripe = Stripe::new(indicators, &columns, 0);
+    let weights = vec![0.5; rows.rows()];
+    let mut transposed = vec![0; 70 * row_words(rows.rows())];
+    let (mut sums, mut margins) = (vec![0.0; stripe.sums_len()], vec![0.0; 70]);
+    let mut information = vec![0.0; stripe.pairs_len()];
+    let mut scratch = vec![0.0; weigh_scratch_len()];
+    let mut table_scratch = vec![0.0; information_scratch_len(indicators)];
+    let mut split_scratch = vec![0.0; split_scratch_len(2, 2)];
+    without_allocations("pair tables", || {
+        transpose(indicators.bits(), &mut transposed).unwrap();
+        let by_column = PackedRows::new(70, rows.rows(), &transposed).unwrap();
+        count_pairs(stripe, by_column, &mut sums).unwrap();
+        weigh_pairs(stripe, &weights, &mut sums, &mut scratch).unwrap();
+        let mass = add_margins(indicators.bits(), Some(&weights), &mut margins).unwrap();
+        let tables = PairTables::new(stripe, &sums, &margins, mass).unwrap();
+        for estimator in [Estimator::Plain, Estimator::GTest] {
+            tables.information(estimator, &mut information, &mut table_scratch).unwrap();
+        }
+        let (mut table, mut u, mut v) = ([0.0; 4], [0.0; 2], [0.0; 2]);
+        tables.table(1, 0, &mut table).unwrap();
+        split_directions(&table, &mut u, &mut v, &mut split_scratch).unwrap();
     });
 }

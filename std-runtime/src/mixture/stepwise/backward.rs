@@ -1,30 +1,30 @@
 //! Columns taken away one by one.
 
-use mixlet_core::em::FitSettings;
+use mixlet_core::em::{ActiveColumns, FitSettings};
 use mixlet_core::select::null::chi_square_quantile;
 use mixlet_core::select::relevance::{level_of_each, relevance};
+use rand_core::SeedableRng;
+use rand_pcg::Pcg64Mcg;
 
 use super::{StepwiseFit, StepwiseOptions, StepwiseStep, Until};
 use crate::error::Result;
 use crate::mixture::engine::Engine;
 use crate::mixture::stages::Active;
-use crate::mixture::stagewise::{StagewiseOptions, StagewiseStop, stagewise};
+use crate::mixture::stagewise::{StagewiseOptions, stagewise};
 use crate::mixture::{Parameters, RowsView};
 
 /// Selects columns by taking the least relevant away, and fits the mixture of those left.
 ///
-/// The fit of all columns that it begins with is that of [`stagewise`] EM, refined. `observe` sees every step.
+/// The fit of all columns that it begins with is the likeliest of [`stagewise`] EM's, refined, and of some random starts.
+/// `observe` sees every step.
 pub fn backward(
     rows: RowsView<'_>,
     weights: Option<&[f64]>,
     options: &StepwiseOptions,
     observe: &mut dyn FnMut(&StepwiseStep),
 ) -> Result<StepwiseFit> {
-    let StepwiseOptions { classes, floor, step, .. } = *options;
-    let start =
-        StagewiseOptions { classes, floor, step, stop: StagewiseStop::Likelihood, ..Default::default() };
-    let start = stagewise(rows, weights, &start, &mut |_| ())?.refined.parameters;
     let engine = Engine { rows, weights, pseudocount: 0.0 };
+    let start = first_fit(engine, options)?;
     let mut search =
         Search { engine, options: *options, active: Active::all(rows.columns()), parameters: start };
     let mut steps = Vec::new();
@@ -37,6 +37,24 @@ pub fn backward(
     let order = search.by_relevance();
     let mask = search.active.columns(true);
     engine.finish(&search.parameters, (order, mask), steps, options.settings)
+}
+
+/// The likeliest fit of all columns.
+fn first_fit(engine: Engine<'_>, options: &StepwiseOptions) -> Result<Parameters> {
+    let StepwiseOptions { classes, floor, step, .. } = *options;
+    let staged = StagewiseOptions { classes, floor, step, ..StagewiseOptions::default() };
+    let refined = stagewise(engine.rows, engine.weights, &staged, &mut |_| ())?.refined;
+    let settings = FitSettings { rounds: staged.refinement_rounds + staged.rounds, tolerance: 0.0 };
+    let mut random = Pcg64Mcg::seed_from_u64(options.seed);
+    let mut best = (refined.log_likelihood, refined.parameters);
+    for _ in 0..options.restarts {
+        let start = engine.random_start(classes, &mut random);
+        let (parameters, fit) = engine.fit(&start, ActiveColumns::default(), settings, &mut |_| ())?;
+        if fit.last.log_likelihood > best.0 {
+            best = (fit.last.log_likelihood, parameters);
+        }
+    }
+    Ok(best.1)
 }
 
 struct Search<'a> {
