@@ -3,6 +3,7 @@
 mod common;
 
 use common::bernoulli::Bits;
+use common::columns::Rows;
 use common::crowd::{Crowd, Generated, Naming};
 use common::guarded::{added, changed, written, written_integers};
 use common::random::SplitMix;
@@ -15,7 +16,15 @@ use mixlet_core::em::one_coin::{OneCoin, OneCoinSettings, one_coin_parameters_le
 use mixlet_core::em::pooled::pooled_confusion;
 use mixlet_core::em::{self, FitSettings, LatentClassModel, RowFacts, spectral, start, stepwise};
 use mixlet_core::numeric::{exp_slice, ln_slice, softmax_rows};
-use mixlet_core::observations::{Answers, Codes, WorkerTasks, group_by_task};
+use mixlet_core::observations::{Answers, Codes, PackedRows, WorkerTasks, group_by_task, row_words};
+use mixlet_core::select::columns::{
+    Indicators, PairTables, Stripe, add_margins, count_pairs, fill_indicators, information_scratch_len,
+    transpose, weigh_pairs, weigh_scratch_len,
+};
+use mixlet_core::select::stagewise::{
+    Split, floor_probabilities, split_class, split_directions, split_scratch_len,
+};
+use mixlet_core::select::tree::{TwoClasses, label_probabilities, leaf_label_shares};
 use mixlet_core::select::{Estimator, Pairs, Residue, order_by_information, worker_information};
 use mixlet_core::small::eigen;
 
@@ -287,4 +296,66 @@ fn information() {
     let order =
         written_integers(4, [9, u32::MAX], |order| order_by_information(&[0.1, 0.3, f64::NAN, 0.7], order));
     assert_eq!(order, [3, 1, 0, 2]);
+}
+
+#[test]
+fn columns() {
+    for (rows, levels, missing) in
+        [(130, vec![2; 70], 0.0), (5, vec![2, 3, 20, 4], 0.2), (64, vec![3; 9], 0.0)]
+    {
+        let rows = Rows::random(rows, levels, missing, 8);
+        let (offsets, words) = rows.indicators();
+        let indicators = Indicators::new(rows.packed(&words), &offsets).unwrap();
+        let bits = indicators.bits();
+        let by_column = written_integers(bits.columns() * row_words(bits.rows()), [0, u64::MAX], |out| {
+            transpose(bits, out).unwrap();
+        });
+        let by_column = PackedRows::new(bits.columns(), bits.rows(), &by_column).unwrap();
+        let codes = rows.codes.concat();
+        let codes = Codes::new(&offsets, &codes).unwrap();
+        let filled = written_integers(words.len(), [0, u64::MAX], |out| {
+            fill_indicators(codes, rows.is_complete(), out).unwrap();
+        });
+        assert_eq!(filled, words);
+        let columns: Vec<u32> = (0..rows.columns() as u32).step_by(2).collect();
+        for from in [0, 1, rows.columns()] {
+            let stripe = Stripe::new(indicators, &columns, from);
+            let weights = vec![0.7; rows.rows()];
+            written(stripe.sums_len(), |sums| count_pairs(stripe, by_column, sums).unwrap());
+            let mut scratch = vec![f64::NAN; weigh_scratch_len()];
+            let sums = written(stripe.sums_len(), |sums| {
+                weigh_pairs(stripe, &weights, sums, &mut scratch).unwrap();
+            });
+            let margins = added(bits.columns(), |margins| {
+                add_margins(bits, Some(&weights), margins).unwrap();
+            });
+            let tables = PairTables::new(stripe, &sums, &margins, 0.7 * rows.rows() as f64).unwrap();
+            let mut scratch = vec![f64::NAN; information_scratch_len(indicators)];
+            written(stripe.pairs_len(), |out| {
+                tables.information(Estimator::Plain, out, &mut scratch).unwrap();
+            });
+            let len = indicators.levels(0) * indicators.levels(0);
+            written(len, |out| tables.table(0, 0, out).unwrap());
+        }
+    }
+}
+
+#[test]
+fn splits_and_leaves() {
+    let table = [4.0, 1.0, 0.0, 1.0, 3.0, 2.0];
+    written(2, |u| {
+        written(3, |v| {
+            let mut scratch = vec![f64::NAN; split_scratch_len(2, 3)];
+            split_directions(&table, u, v, &mut scratch).unwrap();
+        });
+    });
+    let split = Split { class: 0, cells: [0, 2], directions: [&[0.1, -0.1], &[0.1, 0.0, -0.1]], step: 0.5 };
+    let probabilities = [0.5, 0.4, 0.5, 0.6, 0.2, 0.3, 0.3, 0.3, 0.5, 0.4];
+    written(3, |shares| {
+        written(15, |out| split_class(split, &[0.6, 0.4], &probabilities, shares, out).unwrap());
+    });
+    changed(&probabilities, |values| floor_probabilities(0.25, &[0, 2, 5], 2, values));
+    written(5, |out| TwoClasses::fill_log_odds(&probabilities, out).unwrap());
+    written(4, |out| leaf_label_shares(&[0.5, 0.5, 1.0, 0.0], &[0, 7], 1.0, 2, out).unwrap());
+    written(2, |out| label_probabilities(&[0.5, 0.5], &[1.0, 0.0, 0.5, 0.5], out));
 }

@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::hint::black_box;
 
 use common::bernoulli::Bits;
+use common::columns::Rows;
 use common::crowd::{Crowd, Generated, Naming};
 use common::nn_cases::attention_cases;
 use common::random::SplitMix;
@@ -20,8 +21,13 @@ use mixlet_core::em::one_coin::{OneCoin, OneCoinSettings, one_coin_parameters_le
 use mixlet_core::em::pooled::{pooled_confusion, pooled_strength};
 use mixlet_core::em::{self, FitSettings, LatentClassModel, RowFacts, spectral, start, stepwise};
 use mixlet_core::nn::{self, NormShape};
-use mixlet_core::observations::{Answers, Codes, WorkerTasks, group_by_task};
+use mixlet_core::observations::{Answers, Codes, PackedRows, WorkerTasks, group_by_task, row_words};
 use mixlet_core::optim::{self, Adafactor, AdafactorShape, LrDecay, LrSchedule};
+use mixlet_core::select::columns::{
+    Indicators, PairTables, Stripe, add_margins, count_pairs, information_scratch_len, transpose,
+    weigh_pairs, weigh_scratch_len,
+};
+use mixlet_core::select::stagewise::{split_directions, split_scratch_len};
 use mixlet_core::select::{Estimator, Pairs, Residue, order_by_information, worker_information};
 use mixlet_core::small::{Column, assign, eigen};
 
@@ -345,5 +351,35 @@ fn optimisers() {
         optim::adamw_step(optim::AdamW::default(), step, &mut weights, &grads, adamw_state).unwrap();
         let memory = optim::AdafactorMemory { state: &mut state, scratch: &mut scratch };
         optim::adafactor_step(settings, step, shape, &mut weights, &grads, memory).unwrap();
+    });
+}
+
+#[test]
+fn columns_and_splits() {
+    let rows = Rows::random(300, vec![2; 70], 0.0, 5);
+    let (offsets, words) = rows.indicators();
+    let indicators = Indicators::new(rows.packed(&words), &offsets).unwrap();
+    let columns: Vec<u32> = (0..20).collect();
+    let stripe = Stripe::new(indicators, &columns, 0);
+    let weights = vec![0.5; rows.rows()];
+    let mut transposed = vec![0; 70 * row_words(rows.rows())];
+    let (mut sums, mut margins) = (vec![0.0; stripe.sums_len()], vec![0.0; 70]);
+    let mut information = vec![0.0; stripe.pairs_len()];
+    let mut scratch = vec![0.0; weigh_scratch_len()];
+    let mut table_scratch = vec![0.0; information_scratch_len(indicators)];
+    let mut split_scratch = vec![0.0; split_scratch_len(2, 2)];
+    without_allocations("pair tables", || {
+        transpose(indicators.bits(), &mut transposed).unwrap();
+        let by_column = PackedRows::new(70, rows.rows(), &transposed).unwrap();
+        count_pairs(stripe, by_column, &mut sums).unwrap();
+        weigh_pairs(stripe, &weights, &mut sums, &mut scratch).unwrap();
+        let mass = add_margins(indicators.bits(), Some(&weights), &mut margins).unwrap();
+        let tables = PairTables::new(stripe, &sums, &margins, mass).unwrap();
+        for estimator in [Estimator::Plain, Estimator::GTest] {
+            tables.information(estimator, &mut information, &mut table_scratch).unwrap();
+        }
+        let (mut table, mut u, mut v) = ([0.0; 4], [0.0; 2], [0.0; 2]);
+        tables.table(1, 0, &mut table).unwrap();
+        split_directions(&table, &mut u, &mut v, &mut split_scratch).unwrap();
     });
 }

@@ -5,15 +5,20 @@ use std::io::Read;
 use std::path::Path;
 use std::time::Instant;
 
+use mixlet_core::em::{ActiveColumns, FitSettings};
 use mixlet_core::observations::{PackedRows, row_words};
-use mixlet_core::select::Estimator;
-use mixlet_runtime::mixture::RowsView;
+use mixlet_core::select::{Estimator, order_by_information};
 use mixlet_runtime::mixture::pairs::ColumnPairs;
 use mixlet_runtime::mixture::tree::{LeafLabels, TreeOptions, grow};
+use mixlet_runtime::mixture::{Engine, Parameters, RowsView};
+use rand_core::SeedableRng;
+use rand_pcg::Pcg64Mcg;
 
 const SHARED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/mnist");
 const PIXELS: usize = 784;
 const LABELS: usize = 10;
+/// Pseudocounts of a leaf's labels and of its columns, and rounds of EM over all columns that the leaves start.
+const LEAVES: (f64, f64, u32) = (1.0, 0.5, 3);
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -25,8 +30,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match &words[..] {
         ["pairs"] => pairs(&digits),
+        ["flat"] => flat(&digits),
         ["tree", depths @ ..] => tree(&digits, depths),
-        _ => pairs(&digits).and_then(|()| tree(&digits, &["6", "8", "10"])),
+        ["try", settings @ ..] => try_tree(&digits, settings),
+        _ => pairs(&digits).and_then(|()| flat(&digits)).and_then(|()| tree(&digits, &["6", "8", "10"])),
     }
 }
 
@@ -58,10 +65,15 @@ impl Digits {
 
     /// The first half, to fit, and the second.
     fn halves(&self) -> [(PackedRows<'_>, &[u32]); 2] {
-        let half = self.labels.len() / 2;
-        let (bits, labels) = (self.bits.split_at(half * row_words(PIXELS)), self.labels.split_at(half));
-        [(bits.0, labels.0), (bits.1, labels.1)]
-            .map(|(bits, labels)| (PackedRows::new(labels.len(), PIXELS, bits).unwrap(), labels))
+        self.parts(self.labels.len() / 2, self.labels.len())
+    }
+
+    /// The images before one and between it and another.
+    fn parts(&self, middle: usize, end: usize) -> [(PackedRows<'_>, &[u32]); 2] {
+        [0..middle, middle..end].map(|part| {
+            let words = part.start * row_words(PIXELS)..part.end * row_words(PIXELS);
+            (PackedRows::new(part.len(), PIXELS, &self.bits[words]).unwrap(), &self.labels[part])
+        })
     }
 }
 
@@ -109,27 +121,120 @@ fn pairs(digits: &Digits) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn tree(digits: &Digits, depths: &[&str]) -> Result<(), Box<dyn Error>> {
+/// A mixture of ten classes from random starts, with the most informative columns and with all.
+fn flat(digits: &Digits) -> Result<(), Box<dyn Error>> {
     let [(fitted, fitted_labels), (held_out, held_out_labels)] = digits.halves();
-    println!("depth  columns  leaves  seconds  accuracy fitted  held out");
-    for depth in depths {
-        let options = TreeOptions { depth: depth.parse()?, ..TreeOptions::default() };
+    let pairs = ColumnPairs::new(RowsView::Bits(fitted))?;
+    let mut order = vec![0; PIXELS];
+    order_by_information(&pairs.information(&pairs.whole(None)?, Estimator::Plain)?, &mut order);
+    println!("columns  seconds  accuracy fitted  held out  log-likelihood per image fitted  held out");
+    for columns in [300, PIXELS] {
+        let mut mask = vec![0; row_words(PIXELS)];
+        order.iter().take(columns).for_each(|&column| mask[column as usize / 64] |= 1 << (column % 64));
+        let active = ActiveColumns { mask: Some(&mask), partial: false };
+        let engine = Engine { rows: RowsView::Bits(fitted), weights: None, pseudocount: 0.1 };
         let start = Instant::now();
-        let tree = grow(RowsView::Bits(fitted), None, &options, &mut |_, _| ())?;
+        let mut best: Option<(f64, Parameters)> = None;
+        for seed in 0..10 {
+            let random = engine.random_start(LABELS, &mut Pcg64Mcg::seed_from_u64(seed));
+            let settings = FitSettings { rounds: 100, tolerance: 0.0 };
+            let (parameters, fit) = engine.fit(&random, active, settings, &mut |_| ())?;
+            if best.as_ref().is_none_or(|(most, _)| fit.last.objective > *most) {
+                best = Some((fit.last.objective, parameters));
+            }
+        }
         let seconds = start.elapsed().as_secs_f64();
-        let leaves = tree.leaf_posteriors(RowsView::Bits(fitted));
-        let labels = LeafLabels::new(&leaves, fitted_labels, LABELS, 1.0)?;
-        let accuracy = |found: Vec<u32>, truth: &[u32]| {
-            found.iter().zip(truth).filter(|(found, truth)| found == truth).count() as f64
-                / truth.len() as f64
-        };
-        let fitted_accuracy = accuracy(labels.labels(&leaves), fitted_labels);
-        let held_out_accuracy =
-            accuracy(labels.labels(&tree.leaf_posteriors(RowsView::Bits(held_out))), held_out_labels);
-        println!(
-            "{depth:>5} {:>8} {:>7} {seconds:>8.2} {fitted_accuracy:>16.4} {held_out_accuracy:>9.4}",
-            options.columns, tree.leaves
-        );
+        let (_, parameters) = best.ok_or("no start")?;
+        let [on_fitted, on_held_out] =
+            [fitted, held_out].map(|rows| Engine { rows: RowsView::Bits(rows), ..engine });
+        let posterior = on_fitted.expectation(&parameters, active)?.responsibilities;
+        let labels = LeafLabels::new(&posterior, fitted_labels, LABELS, 1.0)?;
+        let others = on_held_out.expectation(&parameters, active)?.responsibilities;
+        let [a, b] = [(&posterior, fitted_labels), (&others, held_out_labels)]
+            .map(|(posterior, truth)| accuracy(&labels.labels(posterior), truth));
+        let all = ActiveColumns::default();
+        let [c, d] = [on_fitted.expectation(&parameters, all)?, on_held_out.expectation(&parameters, all)?]
+            .map(|expected| expected.log_likelihood / fitted_labels.len() as f64);
+        println!("{columns:>7} {seconds:>8.2} {a:>16.4} {b:>9.4} {c:>32.2} {d:>9.2}");
     }
+    Ok(())
+}
+
+fn accuracy(found: &[u32], truth: &[u32]) -> f64 {
+    found.iter().zip(truth).filter(|(found, truth)| found == truth).count() as f64 / truth.len() as f64
+}
+
+/// Trees by depth; then the same leaves as classes of all columns.
+fn tree(digits: &Digits, depths: &[&str]) -> Result<(), Box<dyn Error>> {
+    println!(
+        "depth  leaves  seconds  accuracy fitted  held out   leaves with all columns: seconds  held out  \
+         log-likelihood per image fitted  held out"
+    );
+    for depth in depths {
+        tree_row(digits.halves(), TreeOptions { depth: depth.parse()?, ..TreeOptions::default() }, LEAVES)?;
+    }
+    Ok(())
+}
+
+/// A tree of the first four fifths of the half that is fitted, on the last fifth: what settings are chosen by.
+fn try_tree(digits: &Digits, settings: &[&str]) -> Result<(), Box<dyn Error>> {
+    let &[
+        depth,
+        columns,
+        rounds,
+        restarts,
+        pseudocount,
+        least_mass,
+        label_pseudocount,
+        leaf_pseudocount,
+        refinements,
+    ] = settings
+    else {
+        return Err("nine settings".into());
+    };
+    let options = TreeOptions {
+        depth: depth.parse()?,
+        columns: columns.parse()?,
+        rounds: rounds.parse()?,
+        restarts: restarts.parse()?,
+        pseudocount: pseudocount.parse()?,
+        least_mass: least_mass.parse()?,
+        ..TreeOptions::default()
+    };
+    let parts = digits.parts(4000, 5000);
+    tree_row(parts, options, (label_pseudocount.parse()?, leaf_pseudocount.parse()?, refinements.parse()?))
+}
+
+fn tree_row(
+    [(fitted, fitted_labels), (held_out, held_out_labels)]: [(PackedRows<'_>, &[u32]); 2],
+    options: TreeOptions,
+    (label_pseudocount, leaf_pseudocount, refinements): (f64, f64, u32),
+) -> Result<(), Box<dyn Error>> {
+    let start = Instant::now();
+    let tree = grow(RowsView::Bits(fitted), None, &options, &mut |_, _| ())?;
+    let seconds = start.elapsed().as_secs_f64();
+    let leaves = tree.leaf_posteriors(RowsView::Bits(fitted));
+    let labels = LeafLabels::new(&leaves, fitted_labels, LABELS, label_pseudocount)?;
+    let a = accuracy(&labels.labels(&leaves), fitted_labels);
+    let b = accuracy(&labels.labels(&tree.leaf_posteriors(RowsView::Bits(held_out))), held_out_labels);
+    print!("{:>5} {:>7} {seconds:>8.2} {a:>16.4} {b:>9.4}", options.depth, tree.leaves);
+
+    let start = Instant::now();
+    let engine = Engine { rows: RowsView::Bits(fitted), weights: None, pseudocount: leaf_pseudocount };
+    let all = ActiveColumns::default();
+    let empty = engine.random_start(tree.leaves, &mut Pcg64Mcg::seed_from_u64(0));
+    let mut parameters = engine.maximized(&empty, all, &leaves)?;
+    if refinements > 0 {
+        let settings = FitSettings { rounds: refinements + 1, tolerance: 0.0 };
+        parameters = engine.fit(&parameters, all, settings, &mut |_| ())?.0;
+    }
+    let on_fitted = engine.expectation(&parameters, all)?;
+    let on_held_out = Engine { rows: RowsView::Bits(held_out), ..engine }.expectation(&parameters, all)?;
+    let labels = LeafLabels::new(&on_fitted.responsibilities, fitted_labels, LABELS, label_pseudocount)?;
+    let seconds = start.elapsed().as_secs_f64();
+    let accuracy = accuracy(&labels.labels(&on_held_out.responsibilities), held_out_labels);
+    let [c, d] = [(on_fitted, fitted_labels), (on_held_out, held_out_labels)]
+        .map(|(expected, labels)| expected.log_likelihood / labels.len() as f64);
+    println!(" {seconds:>34.2} {accuracy:>9.4} {c:>32.2} {d:>9.2}");
     Ok(())
 }

@@ -12,4 +12,5 @@ pub mod stepwise;
 pub mod tree;
 mod view;
 
+pub use engine::{Engine, Expected};
 pub use view::{Parameters, RowsView};

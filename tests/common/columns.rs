@@ -2,6 +2,7 @@
 
 use mixlet_core::observations::{Codes, MISSING, PackedRows, row_words};
 use mixlet_core::select::columns::fill_indicators;
+use mixlet_runtime::mixture::RowsView;
 
 use super::random::SplitMix;
 
@@ -55,12 +56,39 @@ impl Rows {
         (offsets, words)
     }
 
+    /// The rows as the runtime reads them: bits where every column has two codes and nothing is missing.
+    pub fn owned(&self) -> OwnedRows {
+        if self.is_complete() && self.levels.iter().all(|&levels| levels == 2) {
+            return OwnedRows::Bits(self.rows(), self.columns(), self.indicators().1);
+        }
+        OwnedRows::Codes(self.level_offsets(), self.codes.concat())
+    }
+
     pub fn packed<'a>(&self, words: &'a [u64]) -> PackedRows<'a> {
         PackedRows::new(self.rows(), self.indicator_count(), words).unwrap()
     }
 
     fn indicator_count(&self) -> usize {
         self.levels.iter().map(|levels| levels - usize::from(self.is_complete())).sum()
+    }
+}
+
+/// Rows in the memory that a view needs.
+pub enum OwnedRows {
+    /// Rows, columns, words.
+    Bits(usize, usize, Vec<u64>),
+    /// Level offsets, codes.
+    Codes(Vec<u32>, Vec<u16>),
+}
+
+impl OwnedRows {
+    pub fn view(&self) -> RowsView<'_> {
+        match self {
+            Self::Bits(rows, columns, words) => {
+                RowsView::Bits(PackedRows::new(*rows, *columns, words).unwrap())
+            }
+            Self::Codes(offsets, codes) => RowsView::Codes(Codes::new(offsets, codes).unwrap()),
+        }
     }
 }
 

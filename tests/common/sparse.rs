@@ -1,8 +1,8 @@
 //! Mixtures in which few columns know the class, and plain EM on them.
 
-use mixlet_core::em::categorical::{Categorical, CategoricalPrior, CategoricalShape};
-use mixlet_core::em::{self, ActiveColumns, FitSettings, LatentClassModel, RowFacts, start};
-use mixlet_core::observations::{Codes, MISSING};
+use mixlet_core::em::{ActiveColumns, FitSettings, most_likely_class};
+use mixlet_core::observations::MISSING;
+use mixlet_runtime::mixture::Engine;
 
 use super::columns::Rows;
 use super::random::SplitMix;
@@ -92,7 +92,7 @@ pub fn error_rate(responsibilities: &[f64], truth: &[usize], classes: usize) -> 
     let found = responsibilities.chunks_exact(responsibilities.len() / truth.len());
     let mut counts = vec![vec![0; classes]; classes];
     for (posterior, &truth) in found.zip(truth) {
-        counts[em::most_likely_class(posterior)][truth] += 1;
+        counts[most_likely_class(posterior)][truth] += 1;
     }
     1.0 - best_naming(&counts, &mut vec![false; classes], 0) as f64 / truth.len() as f64
 }
@@ -124,25 +124,18 @@ pub fn vote(rows: &Rows, classes: usize) -> Vec<f64> {
 
 /// Plain EM with all columns; returns responsibilities and log-likelihood.
 pub fn plain_em(rows: &Rows, classes: usize, start: Start<'_>, rounds: u32) -> (Vec<f64>, f64) {
-    let (offsets, codes) = (rows.level_offsets(), rows.codes.concat());
-    let codes = Codes::new(&offsets, &codes).unwrap();
-    let shape = CategoricalShape::of(codes, classes);
-    let (mut parameters, mut tables) = (vec![0.0; shape.parameters_len()], vec![0.0; shape.tables_len()]);
-    let prior = CategoricalPrior::default();
-    let facts = RowFacts::default();
-    let mut model = Categorical::new(codes, classes, facts, prior, &mut parameters, &mut tables).unwrap();
-    model.set_active(ActiveColumns::default()).unwrap();
-    let mut statistics = vec![0.0; model.shape().statistics];
-    let mut scratch = vec![0.0; model.shape().sweep_scratch_len()];
-    match start {
-        Start::Given(q) => start::from_responsibilities(&mut model, q, &mut statistics).unwrap(),
-        Start::Random(seed) => model.set_random(&mut SplitMix(seed)),
-    }
+    let view = rows.owned();
+    let engine = Engine { rows: view.view(), weights: None, pseudocount: 0.0 };
+    let all = ActiveColumns::default();
+    let random = |seed| engine.random_start(classes, &mut SplitMix(seed));
+    let start = match start {
+        Start::Given(q) => engine.maximized(&random(0), all, q).unwrap(),
+        Start::Random(seed) => random(seed),
+    };
     let settings = FitSettings { rounds, tolerance: 0.0 };
-    em::fit(&mut model, settings, &mut statistics, &mut scratch).unwrap();
-    let mut responsibilities = vec![0.0; rows.rows() * classes];
-    let log_likelihood = model.expectation(0..rows.rows(), &mut responsibilities).unwrap();
-    (responsibilities, log_likelihood)
+    let (parameters, _) = engine.fit(&start, all, settings, &mut |_| ()).unwrap();
+    let expected = engine.expectation(&parameters, all).unwrap();
+    (expected.responsibilities, expected.log_likelihood)
 }
 
 /// Where [`plain_em`] starts.

@@ -194,3 +194,65 @@ pub fn floor_probabilities(floor: f64, level_offsets: &[u32], classes: usize, pr
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn directions_are_those_of_the_strongest_dependence() {
+        struct Case<'a> {
+            name: &'a str,
+            counts: &'a [f64],
+            u: &'a [f64],
+            v: &'a [f64],
+        }
+        let half = core::f64::consts::FRAC_1_SQRT_2;
+        let (two, one) = (libm::sqrt(2.0 / 3.0), libm::sqrt(1.0 / 6.0));
+        let cases = [
+            Case { name: "alike", counts: &[3.0, 1.0, 1.0, 3.0], u: &[half, -half], v: &[half, -half] },
+            Case { name: "opposed", counts: &[1.0, 5.0, 5.0, 1.0], u: &[half, -half], v: &[-half, half] },
+            Case { name: "independent", counts: &[2.0, 4.0, 1.0, 2.0], u: &[0.0; 2], v: &[0.0; 2] },
+            Case { name: "never shown", counts: &[2.0, 2.0, 0.0, 0.0], u: &[0.0; 2], v: &[0.0; 2] },
+            Case { name: "empty", counts: &[0.0; 4], u: &[0.0; 2], v: &[0.0; 2] },
+            Case { name: "one code", counts: &[3.0, 1.0], u: &[0.0], v: &[0.0; 2] },
+            // Code 0 of three goes with code 0 of two; the other two do not differ.
+            Case {
+                name: "three by two",
+                counts: &[8.0, 2.0, 1.0, 4.0, 1.0, 4.0],
+                u: &[two, -one, -one],
+                v: &[half, -half],
+            },
+            Case {
+                name: "two by three",
+                counts: &[8.0, 1.0, 1.0, 2.0, 4.0, 4.0],
+                u: &[half, -half],
+                v: &[two, -one, -one],
+            },
+        ];
+        for Case { name, counts, u, v } in cases {
+            let (mut found_u, mut found_v) = ([f64::NAN; 3], [f64::NAN; 3]);
+            let (found_u, found_v) = (&mut found_u[..u.len()], &mut found_v[..v.len()]);
+            let mut scratch = [f64::NAN; 24];
+            let scratch = &mut scratch[..split_scratch_len(u.len(), v.len())];
+            split_directions(counts, found_u, found_v, scratch).unwrap();
+            for (found, expected) in found_u.iter().zip(u).chain(found_v.iter().zip(v)) {
+                assert!((found - expected).abs() < 1e-9, "{name}: {found_u:?} {found_v:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_split_halves_the_share_and_moves_the_copies_apart() {
+        let split = Split { class: 1, cells: [0, 2], directions: [&[1.0, -1.0], &[-1.0, 1.0]], step: 0.1 };
+        let probabilities = [0.3, 0.5, 0.7, 0.5, 0.2, 0.6, 0.8, 0.4];
+        let (mut shares, mut out) = ([f64::NAN; 3], [f64::NAN; 12]);
+        split_class(split, &[0.4, 0.6], &probabilities, &mut shares, &mut out).unwrap();
+        assert_eq!(shares, [0.4, 0.3, 0.3]);
+        let expected = [0.3, 0.6, 0.4, 0.7, 0.4, 0.6, 0.2, 0.5, 0.7, 0.8, 0.5, 0.3];
+        assert!(
+            out.iter().zip(expected).all(|(found, expected)| (found - expected).abs() < 1e-12),
+            "{out:?}"
+        );
+    }
+}

@@ -12,18 +12,22 @@ use crate::error::Result;
 use crate::threads::{self, Shards};
 
 /// Rows to fit, how often each counts, and what every code of a class is assumed to have been seen before.
-#[derive(Clone, Copy)]
-pub(super) struct Engine<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct Engine<'a> {
+    /// The rows.
     pub rows: RowsView<'a>,
-    /// `[rows]`.
+    /// `[rows]`: how often each counts; none: once.
     pub weights: Option<&'a [f64]>,
+    /// Added to the expected count of every code, column and class.
     pub pseudocount: f64,
 }
 
 /// What an expectation leaves.
-pub(super) struct Expected {
+#[derive(Clone, Debug)]
+pub struct Expected {
     /// `[rows, classes]`.
     pub responsibilities: Vec<f64>,
+    /// Of the active columns, in nats.
     pub log_likelihood: f64,
 }
 

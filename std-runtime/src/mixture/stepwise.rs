@@ -49,12 +49,17 @@ pub struct StepwiseOptions {
     pub floor: f64,
     /// How far a split moves a class's copies apart.
     pub step: f64,
+    /// Random starts that backward selection's first fit is compared with; the likeliest is kept.
+    pub restarts: u32,
+    /// Seed of the random starts.
+    pub seed: u64,
 }
 
 impl Default for StepwiseOptions {
     fn default() -> Self {
-        let (floor, step) = (0.002, 0.05);
-        Self { classes: 2, until: Until::Bic, rounds: 10, settings: FitSettings::default(), floor, step }
+        let settings = FitSettings::default();
+        let (floor, step, restarts, seed) = (0.002, 0.05, 5, 0);
+        Self { classes: 2, until: Until::Bic, rounds: 10, settings, floor, step, restarts, seed }
     }
 }
 

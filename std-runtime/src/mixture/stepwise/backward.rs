@@ -3,39 +3,58 @@
 use mixlet_core::em::{ActiveColumns, FitSettings};
 use mixlet_core::select::null::chi_square_quantile;
 use mixlet_core::select::relevance::{level_of_each, relevance};
+use rand_core::SeedableRng;
+use rand_pcg::Pcg64Mcg;
 
 use super::{StepwiseFit, StepwiseOptions, StepwiseStep, Until};
 use crate::error::Result;
 use crate::mixture::engine::Engine;
 use crate::mixture::stages::Active;
-use crate::mixture::stagewise::{StagewiseOptions, StagewiseStop, stagewise};
+use crate::mixture::stagewise::{StagewiseOptions, stagewise};
 use crate::mixture::{Parameters, RowsView};
 
 /// Selects columns by taking the least relevant away, and fits the mixture of those left.
 ///
-/// The fit of all columns that it begins with is that of [`stagewise`] EM, refined. `observe` sees every step.
+/// The fit of all columns that it begins with is the likeliest of [`stagewise`] EM's, refined, and of some random starts.
+/// `observe` sees every step.
 pub fn backward(
     rows: RowsView<'_>,
     weights: Option<&[f64]>,
     options: &StepwiseOptions,
     observe: &mut dyn FnMut(&StepwiseStep),
 ) -> Result<StepwiseFit> {
-    let StepwiseOptions { classes, floor, step, .. } = *options;
-    let start =
-        StagewiseOptions { classes, floor, step, stop: StagewiseStop::Likelihood, ..Default::default() };
-    let start = stagewise(rows, weights, &start, &mut |_| ())?.refined.parameters;
     let engine = Engine { rows, weights, pseudocount: 0.0 };
+    let start = first_fit(engine, options)?;
     let mut search =
         Search { engine, options: *options, active: Active::all(rows.columns()), parameters: start };
     let mut steps = Vec::new();
-    while let Some((column, information, excess)) = search.candidate()? {
-        let step = search.remove(column, information, excess)?;
-        observe(&step);
-        steps.push(step);
+    while let Some(without) = search.candidate()? {
+        observe(&without.step);
+        search.active.remove(without.column);
+        search.parameters = without.parameters;
+        steps.push(without.step);
     }
     let order = search.by_relevance();
     let mask = search.active.columns(true);
     engine.finish(&search.parameters, (order, mask), steps, options.settings)
+}
+
+/// The likeliest fit of all columns.
+fn first_fit(engine: Engine<'_>, options: &StepwiseOptions) -> Result<Parameters> {
+    let StepwiseOptions { classes, floor, step, .. } = *options;
+    let staged = StagewiseOptions { classes, floor, step, ..StagewiseOptions::default() };
+    let refined = stagewise(engine.rows, engine.weights, &staged, &mut |_| ())?.refined;
+    let settings = FitSettings { rounds: staged.refinement_rounds + staged.rounds, tolerance: 0.0 };
+    let mut random = Pcg64Mcg::seed_from_u64(options.seed);
+    let mut best = (refined.log_likelihood, refined.parameters);
+    for _ in 0..options.restarts {
+        let start = engine.random_start(classes, &mut random);
+        let (parameters, fit) = engine.fit(&start, ActiveColumns::default(), settings, &mut |_| ())?;
+        if fit.last.log_likelihood > best.0 {
+            best = (fit.last.log_likelihood, parameters);
+        }
+    }
+    Ok(best.1)
 }
 
 struct Search<'a> {
@@ -46,25 +65,29 @@ struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// The least relevant column, its relevance, and how much speaks for it; none where it is to stay.
-    fn candidate(&self) -> Result<Option<(u32, f64, f64)>> {
+    /// The mixture without the least relevant column; none where that is to stay.
+    fn candidate(&self) -> Result<Option<Without>> {
         let Some(&column) = self.by_relevance().last() else { return Ok(None) };
-        let information = self.relevance(column);
-        let count = self.active.order.len();
-        let (excess, goes) = match self.options.until {
-            Until::Columns(columns) => (0.0, count > columns),
+        let (information, count) = (self.relevance(column), self.active.order.len());
+        if matches!(self.options.until, Until::Columns(columns) if count <= columns) {
+            return Ok(None);
+        }
+        let mut others = self.active.clone();
+        others.remove(column);
+        let settings = FitSettings { rounds: self.options.rounds, tolerance: 0.0 };
+        let (parameters, fit) =
+            self.engine.fit(&self.parameters, others.columns(true), settings, &mut |_| ())?;
+        let excess = match self.options.until {
+            Until::Columns(_) => 0.0,
             Until::Level(level) => {
-                let each = level_of_each(level, count as f64);
-                let quantile = chi_square_quantile(each, self.freedom(column));
-                let excess = 2.0 * self.engine.mass() * information - quantile;
-                (excess, excess <= 0.0)
+                let each = level_of_each(level, self.engine.rows.columns() as f64);
+                2.0 * self.engine.mass() * information - chi_square_quantile(each, self.freedom(column))
             }
-            Until::Bic => {
-                let excess = self.bic(column)?;
-                (excess, excess <= 0.0)
-            }
+            Until::Bic => self.bic(column, &parameters, &others)?,
         };
-        Ok(goes.then_some((column, information, excess)))
+        let (columns, active, log_likelihood) = (vec![column], count - 1, fit.last.log_likelihood);
+        let step = StepwiseStep { columns, information, excess, active, log_likelihood };
+        Ok((excess <= 0.0).then_some(Without { column, parameters, step }))
     }
 
     /// The active columns by falling relevance; ties go to the lower column.
@@ -87,27 +110,19 @@ impl Search<'_> {
         (self.parameters.classes() as f64 - 1.0) * (levels - 1.0)
     }
 
-    /// What the column gains by depending on the classes of the others, less its price.
-    fn bic(&self, column: u32) -> Result<f64> {
-        let mut others = self.active.clone();
-        others.remove(column);
-        let expected = self.engine.expectation(&self.parameters, others.columns(true))?;
+    /// What a column gains by depending on the classes of the others, less its price.
+    fn bic(&self, column: u32, parameters: &Parameters, others: &Active) -> Result<f64> {
+        let expected = self.engine.expectation(parameters, others.columns(true))?;
         let only = Active::only(self.engine.rows.columns(), column);
-        let refitted =
-            self.engine.maximized(&self.parameters, only.columns(true), &expected.responsibilities)?;
-        let evidence = self.engine.evidence(column, &expected.responsibilities, &refitted)?;
+        let dependent = self.engine.maximized(parameters, only.columns(true), &expected.responsibilities)?;
+        let evidence = self.engine.evidence(column, &expected.responsibilities, &dependent)?;
         Ok(evidence.bic(self.freedom(column), self.engine.rows.columns() as f64))
     }
+}
 
-    /// Takes a column away and fits the others.
-    fn remove(&mut self, column: u32, information: f64, excess: f64) -> Result<StepwiseStep> {
-        self.active.remove(column);
-        let settings = FitSettings { rounds: self.options.rounds, tolerance: 0.0 };
-        let active: ActiveColumns<'_> = self.active.columns(true);
-        let (parameters, fit) = self.engine.fit(&self.parameters, active, settings, &mut |_| ())?;
-        self.parameters = parameters;
-        let (columns, active) = (vec![column], self.active.order.len());
-        let log_likelihood = fit.last.log_likelihood;
-        Ok(StepwiseStep { columns, information, excess, active, log_likelihood })
-    }
+/// The mixture without a column.
+struct Without {
+    column: u32,
+    parameters: Parameters,
+    step: StepwiseStep,
 }
