@@ -5,6 +5,7 @@
 //! the problem and the place is added once.
 
 mod model;
+mod rows;
 mod shown;
 mod table;
 
@@ -20,6 +21,7 @@ use crate::crowd::generate::CrowdSpecError;
 use crate::report::PictureError;
 
 pub use model::ModelProblem;
+pub use rows::{ArrayProblem, ValueProblem};
 pub use shown::{Quoted, Shown};
 pub use table::TableProblem;
 
@@ -54,6 +56,13 @@ pub enum Error {
         line: Option<u64>,
         /// What is wrong there.
         problem: Box<TableProblem>,
+    },
+    /// A file does not hold the array that was expected.
+    Array {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: ArrayProblem,
     },
     /// A part of `--columns` is not `KEY=NAME` with one of the four keys, or comes twice.
     ColumnMapping {
@@ -145,6 +154,7 @@ impl fmt::Display for Error {
                 write!(f, "{}:{line}: {problem}", path.display())
             }
             Self::Table { path, line: None, problem } => write!(f, "{}: {problem}", path.display()),
+            Self::Array { path, problem } => write!(f, "{}: {problem}", path.display()),
             Self::ColumnMapping { given } => write!(
                 f,
                 "--columns has {}, expected task=NAME, worker=NAME, label=NAME and gold=NAME, each at most \

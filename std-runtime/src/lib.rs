@@ -1,6 +1,7 @@
 //! The runtime of mixlet: memory, threads, files and the command line around the kernels of `mixlet-core`.
 //!
 //! * [`crowd`]: from a CSV of answers to labels, and to the workers to trust.
+//! * [`rows`]: tables, arrays and pictures as packed bits or codes.
 //! * [`table`], [`output`]: files that are read row by row, and written whole or not at all.
 //! * [`report`]: pages with pictures. [`demo`]: the tour. [`cli`]: the command line.
 //! * [`threads`], [`simd`]: core's kernels over several threads and with wide vectors, with the same results.
@@ -14,6 +15,7 @@ pub mod demo;
 pub mod error;
 pub mod output;
 pub mod report;
+pub mod rows;
 pub mod simd;
 pub mod table;
 pub mod threads;
