@@ -11,17 +11,23 @@
 
 use core::ops::Range;
 
+mod active;
+pub mod bernoulli;
+pub mod categorical;
 pub mod dawid_skene;
 mod error;
 mod facts;
+mod lane;
 pub mod one_coin;
 pub mod pooled;
 pub mod spectral;
 pub mod start;
 
+pub use active::ActiveColumns;
 pub use error::EmError;
 pub(crate) use error::{check_length, check_number};
 pub use facts::RowFacts;
+pub use lane::Lane;
 
 /// Marks a row whose class is not known, in a slice of known classes.
 pub const UNKNOWN: u32 = u32::MAX;

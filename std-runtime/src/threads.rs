@@ -14,10 +14,10 @@ use crate::simd::{Expectation, FitWith, Sweep, wide};
 
 /// Shards at most: enough for the cores of a large desktop, few enough to keep the sums small.
 const MOST_SHARDS: usize = 32;
-/// Answers per value of statistics that make a shard worth its own sums: adding them costs 1/16 of the work.
-const ANSWERS_PER_STATISTIC: usize = 16;
-/// Answers that a shard holds at least.
-const LEAST_ANSWERS: usize = 1 << 15;
+/// Answers, or values of dense rows, per value of statistics that make a shard worth its own sums: adding them costs 1/16 of the work.
+const VALUES_PER_STATISTIC: usize = 16;
+/// Answers or values that a shard holds at least.
+const LEAST_VALUES: usize = 1 << 15;
 
 /// Sets the number of threads for the rest of the program: once, before anything else; none means one per core.
 pub fn start(threads: Option<usize>) -> RuntimeResult<()> {
@@ -32,7 +32,7 @@ pub fn count() -> usize {
     rayon::current_num_threads()
 }
 
-/// Ranges of tasks, and the memory each needs.
+/// Ranges of rows, and the memory each needs.
 #[derive(Debug)]
 pub struct Shards {
     shards: Vec<Shard>,
@@ -49,13 +49,28 @@ impl Shards {
     /// Cuts the answers into shards of about equally many answers, for models of the given shape.
     pub fn new(answers: Answers<'_>, shape: em::ModelShape) -> Self {
         let total = answers.cells().len();
-        let least = LEAST_ANSWERS.max(ANSWERS_PER_STATISTIC * shape.statistics);
-        let count = (total / least).clamp(1, MOST_SHARDS);
+        let count = shard_count(total, shape);
         // The first task that starts at or after the nth part of all answers.
+        let bound = |nth: usize| {
+            answers.task_offsets().partition_point(|&offset| (offset as usize) < total / count * nth)
+        };
+        Self::between(count, bound, shape)
+    }
+
+    /// Cuts rows of `columns` values each into shards of equally many rows, for models of the given shape.
+    pub fn of_rows(columns: usize, shape: em::ModelShape) -> Self {
+        let count = shard_count(shape.rows.saturating_mul(columns), shape);
+        // Whole blocks, so that none is cut short inside.
+        let blocks = shape.rows.div_ceil(em::BLOCK_ROWS);
+        Self::between(count, |nth| blocks * nth / count * em::BLOCK_ROWS, shape)
+    }
+
+    /// Shard `n` ends where shard `n + 1` starts, at `bound(n + 1)`.
+    fn between(count: usize, bound: impl Fn(usize) -> usize, shape: em::ModelShape) -> Self {
         let bound = |nth: usize| match nth {
             0 => 0,
             _ if nth == count => shape.rows,
-            _ => answers.task_offsets().partition_point(|&offset| (offset as usize) < total / count * nth),
+            _ => bound(nth),
         };
         let shard = |nth: usize| Shard {
             rows: bound(nth)..bound(nth + 1),
@@ -129,6 +144,12 @@ impl Shards {
         let sweep = |model: &M, statistics: &mut [f64]| self.sweep(model, statistics);
         wide(FitWith { model, settings, statistics, sweep, observe })
     }
+}
+
+/// Shards that so many values deserve: by the data and the model's shape alone.
+fn shard_count(values: usize, shape: em::ModelShape) -> usize {
+    let least = LEAST_VALUES.max(VALUES_PER_STATISTIC * shape.statistics);
+    (values / least).clamp(1, MOST_SHARDS)
 }
 
 /// The posterior of every row `[rows, classes]`.

@@ -34,6 +34,13 @@ pub enum EmError {
         /// The number of classes.
         classes: usize,
     },
+    /// The floor of probabilities is no positive number, or too large to keep.
+    Floor {
+        /// The rejected value.
+        value: f64,
+        /// The largest allowed value.
+        most: f64,
+    },
     /// A pseudocount, weight or tolerance is negative or not a number.
     NotANonNegativeNumber {
         /// Which setting.
@@ -60,6 +67,9 @@ impl fmt::Display for EmError {
             }
             Self::KnownClass { row, class, classes } => {
                 write!(f, "known class of row {row} is {class}, expected a value below {classes}")
+            }
+            Self::Floor { value, most } => {
+                write!(f, "floor is {value}, expected a number above 0 and at most {most}")
             }
             Self::NotANonNegativeNumber { what, value } => {
                 write!(f, "{what} is {value}, expected a number that is not negative")

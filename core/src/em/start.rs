@@ -91,6 +91,37 @@ pub fn random_probabilities(
     }
 }
 
+/// Gives the model the parameters that responsibilities `[rows, classes]` imply: one maximisation from them.
+///
+/// `statistics` is as in [`fit`](super::fit()).
+pub fn from_responsibilities<M: LatentClassModel>(
+    model: &mut M,
+    responsibilities: &[f64],
+    statistics: &mut [f64],
+) -> Result<(), EmError> {
+    let shape = model.shape();
+    super::check_length("statistics", statistics.len(), shape.statistics)?;
+    super::check_length("responsibilities", responsibilities.len(), shape.rows * shape.classes)?;
+    statistics.fill(0.0);
+    for start in (0..shape.rows).step_by(super::BLOCK_ROWS) {
+        let block = start..shape.rows.min(start + super::BLOCK_ROWS);
+        let values = responsibilities.get(start * shape.classes..block.end * shape.classes);
+        model.accumulate(block, values.unwrap_or(&[]), statistics);
+    }
+    model.maximize(statistics);
+    Ok(())
+}
+
+/// Class shares in proportion to masses and pseudocounts; equal where there are none.
+#[inline(always)]
+pub(crate) fn estimate_shares(masses: &[f64], pseudocount: f64, shares: &mut [f64]) {
+    let total = masses.iter().map(|mass| mass + pseudocount).sum::<f64>();
+    let even = 1.0 / shares.len() as f64;
+    for (share, mass) in shares.iter_mut().zip(masses) {
+        *share = if total > 0.0 { (mass + pseudocount) / total } else { even };
+    }
+}
+
 /// A number in `[0, 1)` from the upper 53 bits of a random word.
 pub(crate) fn uniform(random: &mut impl Rng) -> f64 {
     (random.next_u64() >> 11) as f64 * (1.0 / (1u64 << 53) as f64)
