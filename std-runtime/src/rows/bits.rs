@@ -153,7 +153,7 @@ mod tests {
 
     #[test]
     fn bytes_are_packed_like_values() {
-        let bytes: Vec<u8> = (0..130).map(|byte| byte * 5).collect();
+        let bytes: Vec<u8> = (0..130u8).map(|byte| byte.wrapping_mul(5)).collect();
         let (mut fast, mut slow) = (Bits::new(130), Bits::new(130));
         fast.push_all(&bytes, |byte| byte > 127);
         slow.push(bytes.iter().map(|&byte| Some(byte > 127)));
