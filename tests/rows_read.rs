@@ -11,7 +11,7 @@ use array_files::{idx, npy};
 use mixlet_core::em::UNKNOWN;
 use mixlet_runtime::error::Result;
 use mixlet_runtime::rows::{
-    Cells, Family, Header, ReadOptions, Rows, read_labels, read_more_rows, read_rows, read_weights,
+    Data, Family, Header, ReadOptions, Rows, read_labels, read_more_rows, read_rows, read_weights,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -53,17 +53,9 @@ fn words(rows: &Rows) -> Vec<String> {
         Some(code) => rows.columns.codes[column].get(code).to_owned(),
         None => "?".to_owned(),
     };
-    let columns = rows.columns.len();
-    let line = |row: usize| {
-        let value = |column: usize| match &rows.cells {
-            Cells::Bits(bits) => names(column, bits.view().unwrap().value(row, column).map(usize::from)),
-            Cells::Codes(codes) => {
-                let code = codes[row * columns + column];
-                names(column, (code != u16::MAX).then_some(usize::from(code)))
-            }
-        };
-        (0..columns).map(value).collect::<Vec<_>>().join(" ")
-    };
+    let data = rows.data().unwrap();
+    let value = |row: usize| move |column: usize| names(column, data.code(row, column));
+    let line = |row: usize| (0..rows.columns.len()).map(value(row)).collect::<Vec<_>>().join(" ");
     (0..rows.len()).map(line).collect()
 }
 
@@ -432,8 +424,8 @@ fn the_shared_pictures_are_read() {
     assert_eq!((rows.len(), rows.columns.len(), rows.picture), (10_000, 784, Some((28, 28))));
     let labels = read_labels(&shared.join("t10k-labels-idx1-ubyte.gz"), rows.len()).unwrap();
     assert_eq!((labels.names.len(), &labels.of_rows[..5]), (10, &[7, 2, 1, 0, 4][..]));
-    let Cells::Bits(bits) = &rows.cells else { panic!("pictures are bits") };
-    let ones: u32 = bits.view().unwrap().values().iter().map(|word| word.count_ones()).sum();
+    let Ok(Data::Bits(bits)) = rows.data() else { panic!("pictures are bits") };
+    let ones: u32 = bits.values().iter().map(|word| word.count_ones()).sum();
     assert_eq!(ones, 1_052_359);
 }
 
@@ -464,9 +456,7 @@ proptest! {
                 let options = ReadOptions { family, threshold, ..ReadOptions::default() };
                 if let Ok(rows) = read(&path, &options) {
                     prop_assert!(!rows.is_empty() && rows.columns.codes.len() == rows.columns.len());
-                    let offsets = rows.columns.level_offsets().unwrap();
-                    prop_assert!(rows.cells.packed().is_none_or(|view| view.is_ok()));
-                    prop_assert!(rows.cells.codes(&offsets).is_none_or(|view| view.is_ok()));
+                    prop_assert!(rows.data().is_ok());
                     let again = ReadOptions { family: Some(rows.family()), ..options };
                     let more = read_more_rows(&path, &rows.columns, &again, &mut |_, _| {});
                     prop_assert!(more.is_ok() || rows.has_header.is_some());

@@ -20,7 +20,7 @@ mod npy;
 
 use std::path::Path;
 
-use mixlet_core::observations::{Codes, PackedRows, RowsError};
+use mixlet_core::observations::{Codes, MISSING, PackedRows, RowsError};
 
 use crate::error::{ArrayProblem, Error, Result};
 use crate::table::Progress;
@@ -97,8 +97,26 @@ pub struct Rows {
 pub enum Cells {
     /// One bit per value.
     Bits(Bits),
+    /// A code per value.
+    Codes(CodeRows),
+}
+
+/// Rows of codes in the form of [`Codes`], with the memory they lie in.
+#[derive(Clone, Debug)]
+pub struct CodeRows {
+    /// `[columns + 1]`: where each column's cells start.
+    pub level_offsets: Vec<u32>,
     /// `[rows, columns]`, in the order of the codes of each column.
-    Codes(Vec<u16>),
+    pub codes: Vec<u16>,
+}
+
+/// Rows as core reads them.
+#[derive(Clone, Copy, Debug)]
+pub enum Data<'a> {
+    /// One bit per value.
+    Bits(PackedRows<'a>),
+    /// A code per value.
+    Codes(Codes<'a>),
 }
 
 impl Rows {
@@ -106,7 +124,7 @@ impl Rows {
     pub fn len(&self) -> usize {
         match &self.cells {
             Cells::Bits(bits) => bits.rows(),
-            Cells::Codes(codes) => codes.len().checked_div(self.columns.len()).unwrap_or(0),
+            Cells::Codes(rows) => rows.codes.len().checked_div(self.columns.len()).unwrap_or(0),
         }
     }
 
@@ -125,30 +143,48 @@ impl Rows {
 
     /// Rows with at least one missing value.
     pub fn incomplete(&self) -> usize {
+        let columns = self.columns.len().max(1);
         match &self.cells {
             Cells::Bits(bits) => bits.incomplete(),
-            Cells::Codes(codes) => codes
-                .chunks_exact(self.columns.len().max(1))
-                .filter(|row| row.contains(&mixlet_core::observations::MISSING))
-                .count(),
+            Cells::Codes(rows) => {
+                rows.codes.chunks_exact(columns).filter(|row| row.contains(&MISSING)).count()
+            }
+        }
+    }
+
+    /// The rows as core reads them.
+    pub fn data(&self) -> Result<Data<'_>, RowsError> {
+        match &self.cells {
+            Cells::Bits(bits) => bits.view().map(Data::Bits),
+            Cells::Codes(rows) => Codes::new(&rows.level_offsets, &rows.codes).map(Data::Codes),
         }
     }
 }
 
-impl Cells {
-    /// The bits as core reads them; none for codes.
-    pub fn packed(&self) -> Option<Result<PackedRows<'_>, RowsError>> {
+impl Data<'_> {
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
         match self {
-            Self::Bits(bits) => Some(bits.view()),
-            Self::Codes(_) => None,
+            Self::Bits(rows) => rows.rows(),
+            Self::Codes(rows) => rows.rows(),
         }
     }
 
-    /// The codes as core reads them; none for bits. `level_offsets` is [`Columns::level_offsets`].
-    pub fn codes<'a>(&'a self, level_offsets: &'a [u32]) -> Option<Result<Codes<'a>, RowsError>> {
+    /// Number of columns.
+    pub fn columns(&self) -> usize {
         match self {
-            Self::Bits(_) => None,
-            Self::Codes(codes) => Some(Codes::new(level_offsets, codes)),
+            Self::Bits(rows) => rows.columns(),
+            Self::Codes(rows) => rows.columns(),
+        }
+    }
+
+    /// The code of a value; none where it is missing.
+    pub fn code(&self, row: usize, column: usize) -> Option<usize> {
+        match self {
+            Self::Bits(rows) => rows.value(row, column).map(usize::from),
+            Self::Codes(rows) => {
+                rows.row(row).get(column).filter(|&&code| code != MISSING).map(|&code| code.into())
+            }
         }
     }
 }

@@ -34,17 +34,6 @@ impl Columns {
     pub fn are_numbered(&self) -> bool {
         self.names.iter().enumerate().all(|(place, name)| name.parse() == Ok(place))
     }
-
-    /// `[columns + 1]`: where each column's cells start; none if there are more than 32 bits count. A column
-    /// without any value has one cell.
-    pub fn level_offsets(&self) -> Option<Vec<u32>> {
-        let mut offsets = vec![0u32];
-        for codes in &self.codes {
-            let end = offsets.last()?.checked_add(u32::try_from(codes.len().max(1)).ok()?)?;
-            offsets.push(end);
-        }
-        Some(offsets)
-    }
 }
 
 /// The names of columns without names.

@@ -2,12 +2,15 @@
 
 use mixlet_core::observations::{MISSING, WORD_BITS, row_words};
 
-use super::{Bits, Cells, Columns, Family};
+use super::{Bits, Cells, CodeRows, Columns, Family};
 use crate::crowd::ids::{Ids, Interner};
 use crate::error::ValueProblem;
 
 /// The largest number of codes of a column: the next number stands for a missing value.
 pub const MOST_CODES: usize = MISSING as usize;
+
+/// Codes of all columns at most: their cells are numbered with 32 bits.
+const MOST_CODES_OF_ALL: usize = u32::MAX as usize - super::MOST_COLUMNS;
 
 /// Values that are found by looking through them; a table is made for more.
 const FEW: usize = 8;
@@ -20,6 +23,8 @@ pub(super) struct Draft {
     is_fixed: bool,
     names: Vec<String>,
     codes: Vec<ColumnCodes>,
+    /// Codes of all columns.
+    code_count: usize,
     cells: Cells,
     /// The row that is being read.
     row: Vec<u16>,
@@ -30,11 +35,11 @@ impl Draft {
     pub fn new(names: Vec<String>, asked: Option<Family>) -> Self {
         let columns = names.len();
         let cells = match asked {
-            Some(Family::Categorical) => Cells::Codes(Vec::new()),
+            Some(Family::Categorical) => code_rows(Vec::new()),
             _ => Cells::Bits(Bits::new(columns)),
         };
         let codes = vec![ColumnCodes::default(); columns];
-        Self { asked, is_fixed: false, names, codes, cells, row: Vec::with_capacity(columns) }
+        Self { asked, is_fixed: false, names, codes, code_count: 0, cells, row: Vec::with_capacity(columns) }
     }
 
     /// Rows whose codes are known.
@@ -84,13 +89,13 @@ impl Draft {
         if let Cells::Bits(bits) = &self.cells
             && !self.row.iter().all(is_binary)
         {
-            self.cells = Cells::Codes(unpack(bits, self.names.len()));
+            self.cells = code_rows(unpack(bits, self.names.len()));
         }
         match &mut self.cells {
             Cells::Bits(bits) => {
                 bits.push(self.row.iter().map(|&code| (code != MISSING).then_some(code == 1)))
             }
-            Cells::Codes(codes) => codes.extend_from_slice(&self.row),
+            Cells::Codes(rows) => rows.codes.extend_from_slice(&self.row),
         }
         self.row.clear();
     }
@@ -99,7 +104,7 @@ impl Draft {
     pub fn move_last_to_front(&mut self) {
         match &mut self.cells {
             Cells::Bits(bits) => bits.move_last_to_front(),
-            Cells::Codes(codes) => codes.rotate_right(self.names.len()),
+            Cells::Codes(rows) => rows.codes.rotate_right(self.names.len()),
         }
     }
 
@@ -116,13 +121,14 @@ impl Draft {
         let codes: Vec<Ids> = codes.into_iter().map(in_order).collect();
         match &mut cells {
             Cells::Bits(bits) => bits.flip(&flips(&places)),
-            Cells::Codes(codes) => {
-                for row in codes.chunks_exact_mut(names.len().max(1)) {
+            Cells::Codes(rows) => {
+                for row in rows.codes.chunks_exact_mut(names.len().max(1)) {
                     for (code, places) in row.iter_mut().zip(&places) {
                         // A missing value has no place and stays what it is.
                         *code = places.get(usize::from(*code)).map_or(*code, |&place| place as u16);
                     }
                 }
+                rows.level_offsets = level_offsets(&codes);
             }
         }
         (Columns { names, codes }, cells)
@@ -143,11 +149,28 @@ impl Draft {
         if self.asked == Some(Family::Bernoulli) && codes.names.len() >= 2 {
             return Err(ValueProblem::NotBinary { column: name(), value: text.to_owned(), known: known() });
         }
-        if codes.names.len() >= MOST_CODES {
+        if codes.names.len() >= MOST_CODES || self.code_count >= MOST_CODES_OF_ALL {
             return Err(ValueProblem::TooManyCodes { column: name(), most: MOST_CODES });
         }
+        self.code_count += 1;
         Ok(self.codes.get_mut(column).map_or(MISSING, |codes| codes.push(text)))
     }
+}
+
+/// Rows of codes whose columns are not finished.
+fn code_rows(codes: Vec<u16>) -> Cells {
+    Cells::Codes(CodeRows { level_offsets: Vec::new(), codes })
+}
+
+/// `[columns + 1]`: where each column's cells start. A column without any value has one cell.
+fn level_offsets(codes: &[Ids]) -> Vec<u32> {
+    let mut offsets = vec![0];
+    let ends = codes.iter().scan(0, |end, codes| {
+        *end += codes.len().max(1) as u32;
+        Some(*end)
+    });
+    offsets.extend(ends);
+    offsets
 }
 
 /// The values of a column in the order they came.
@@ -267,8 +290,8 @@ mod tests {
         assert_eq!(columns.codes[1].iter().collect::<Vec<_>>(), ["9", "10"]);
 
         let more = [rows.as_slice(), &[&["yes", "11"]]].concat();
-        let Cells::Codes(codes) = draft(None, &more).unwrap().1 else { panic!("three values are codes") };
-        assert_eq!(codes, [1, 1, 0, MISSING, 1, 0, 1, 2]);
+        let Cells::Codes(rows) = draft(None, &more).unwrap().1 else { panic!("three values are codes") };
+        assert_eq!(rows.codes, [1, 1, 0, MISSING, 1, 0, 1, 2]);
         let problem = draft(Some(Family::Bernoulli), &more).unwrap_err();
         let known = vec!["10".to_owned(), "9".to_owned()];
         assert_eq!(problem, ValueProblem::NotBinary { column: "1".into(), value: "11".into(), known });
@@ -279,7 +302,9 @@ mod tests {
         let names: Vec<String> = (0..300).map(|name| ((name * 7) % 300).to_string()).collect();
         let rows: Vec<Vec<&str>> = names.iter().chain(&names).map(|name| vec![name.as_str()]).collect();
         let rows: Vec<&[&str]> = rows.iter().map(Vec::as_slice).collect();
-        let (columns, Cells::Codes(codes)) = draft(None, &rows).unwrap() else { panic!("codes") };
+        let (columns, Cells::Codes(CodeRows { codes, .. })) = draft(None, &rows).unwrap() else {
+            panic!("codes")
+        };
         assert_eq!(columns.codes[0].len(), 300);
         assert!(codes.iter().zip(names.iter().chain(&names)).all(|(code, name)| code.to_string() == *name));
     }

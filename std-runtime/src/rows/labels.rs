@@ -38,10 +38,10 @@ impl Labels {
     /// From the codes of one column.
     pub(super) fn of_draft(draft: Draft) -> Self {
         let (columns, cells) = draft.finish();
-        let Cells::Codes(codes) = cells else { return Self::new(std::iter::empty()) };
+        let Cells::Codes(rows) = cells else { return Self::new(std::iter::empty()) };
         let class = |code: u16| if code == MISSING { UNKNOWN } else { code.into() };
         let names = columns.codes.into_iter().next().unwrap_or_else(|| Ids::numbers(0));
-        Self { names, of_rows: codes.into_iter().map(class).collect() }
+        Self { names, of_rows: rows.codes.into_iter().map(class).collect() }
     }
 }
 
