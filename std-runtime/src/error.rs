@@ -4,6 +4,7 @@
 //! Problems inside a table file have their own enum, [`TableProblem`], so that a reader names only
 //! the problem and the place is added once.
 
+mod mixture;
 mod model;
 mod rows;
 mod shown;
@@ -15,11 +16,12 @@ use std::path::PathBuf;
 
 use mixlet_core::em::EmError;
 use mixlet_core::em::spectral::SpectralError;
-use mixlet_core::observations::AnswersError;
+use mixlet_core::observations::{AnswersError, RowsError};
 
 use crate::crowd::generate::CrowdSpecError;
 use crate::report::PictureError;
 
+pub use mixture::MixtureProblem;
 pub use model::ModelProblem;
 pub use rows::{ArrayProblem, ValueProblem};
 pub use shown::{Quoted, Shown};
@@ -89,6 +91,8 @@ pub enum Error {
         /// What makes it smaller.
         remedy: &'static str,
     },
+    /// Core rejected the rows.
+    Rows(RowsError),
     /// Core rejected the answers.
     Answers(AnswersError),
     /// A fit was asked for with settings or input it cannot use.
@@ -100,6 +104,8 @@ pub enum Error {
         /// How many there are.
         workers: usize,
     },
+    /// Rows that no mixture can be fitted to.
+    Mixture(MixtureProblem),
     /// The spectral start found nothing to start from.
     Spectral(SpectralError),
     /// Options that do not go together.
@@ -197,6 +203,8 @@ impl Error {
             Self::Threads { asked, reason } => {
                 write!(f, "cannot start {asked} threads: {reason}; ask for fewer with --threads")
             }
+            Self::Mixture(problem) => write!(f, "{problem}"),
+            Self::Rows(error) => write!(f, "{error}"),
             Self::CrowdSpec(error) => write!(f, "{error}"),
             Self::Picture(error) => write!(f, "{error}"),
             _ => Ok(()),
@@ -209,6 +217,7 @@ impl std::error::Error for Error {
         match self {
             Self::Io { source, .. } | Self::DamagedGz { source, .. } => Some(source),
             Self::Answers(error) => Some(error),
+            Self::Rows(error) => Some(error),
             Self::Em(error) => Some(error),
             Self::Spectral(error) => Some(error),
             Self::CrowdSpec(error) => Some(error),
@@ -221,6 +230,12 @@ impl std::error::Error for Error {
 impl From<AnswersError> for Error {
     fn from(error: AnswersError) -> Self {
         Self::Answers(error)
+    }
+}
+
+impl From<RowsError> for Error {
+    fn from(error: RowsError) -> Self {
+        Self::Rows(error)
     }
 }
 
