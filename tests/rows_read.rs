@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use array_files::{idx, npy};
 use mixlet_core::em::UNKNOWN;
 use mixlet_runtime::error::Result;
+use mixlet_runtime::mixture::{RowsView, view};
 use mixlet_runtime::rows::{
-    Data, Family, Header, ReadOptions, Rows, read_labels, read_more_rows, read_rows, read_weights,
+    Family, Header, ReadOptions, Rows, read_labels, read_more_rows, read_rows, read_weights,
 };
 use proptest::prelude::*;
 use tempfile::TempDir;
@@ -53,8 +54,8 @@ fn words(rows: &Rows) -> Vec<String> {
         Some(code) => rows.columns.codes[column].get(code).to_owned(),
         None => "?".to_owned(),
     };
-    let data = rows.data().unwrap();
-    let value = |row: usize| move |column: usize| names(column, data.code(row, column));
+
+    let value = |row: usize| move |column: usize| names(column, rows.code(row, column));
     let line = |row: usize| (0..rows.columns.len()).map(value(row)).collect::<Vec<_>>().join(" ");
     (0..rows.len()).map(line).collect()
 }
@@ -424,7 +425,7 @@ fn the_shared_pictures_are_read() {
     assert_eq!((rows.len(), rows.columns.len(), rows.picture), (10_000, 784, Some((28, 28))));
     let labels = read_labels(&shared.join("t10k-labels-idx1-ubyte.gz"), rows.len()).unwrap();
     assert_eq!((labels.names.len(), &labels.of_rows[..5]), (10, &[7, 2, 1, 0, 4][..]));
-    let Ok(Data::Bits(bits)) = rows.data() else { panic!("pictures are bits") };
+    let Ok(RowsView::Bits(bits)) = view(&rows) else { panic!("pictures are bits") };
     let ones: u32 = bits.values().iter().map(|word| word.count_ones()).sum();
     assert_eq!(ones, 1_052_359);
 }
@@ -456,7 +457,7 @@ proptest! {
                 let options = ReadOptions { family, threshold, ..ReadOptions::default() };
                 if let Ok(rows) = read(&path, &options) {
                     prop_assert!(!rows.is_empty() && rows.columns.codes.len() == rows.columns.len());
-                    prop_assert!(rows.data().is_ok());
+                    prop_assert!(view(&rows).is_ok());
                     let again = ReadOptions { family: Some(rows.family()), ..options };
                     let more = read_more_rows(&path, &rows.columns, &again, &mut |_, _| {});
                     prop_assert!(more.is_ok() || rows.has_header.is_some());

@@ -12,10 +12,12 @@
 //! *Why no pair matrix:* tables are made one worker at a time, through the tasks they answered; memory
 //! is `workers · labels²` whatever the number of pairs, and time goes with the pairs of answers there are.
 
+pub mod columns;
 pub mod information;
 pub mod null;
 pub mod pairs;
 pub mod residue;
+pub mod stagewise;
 
 pub use information::{Estimator, mutual_information};
 pub use pairs::{Pairs, order_by_information, worker_information};

@@ -179,6 +179,7 @@ impl fmt::Display for Error {
                 write!(f, "{what} need {needed:.1} GiB of memory, expected at most {limit:.1} GiB; {remedy}")
             }
             Self::Answers(error) => write!(f, "{error}"),
+            Self::Rows(error) => write!(f, "{error}"),
             Self::Em(error) => write!(f, "{error}"),
             Self::Select { asked, workers } => {
                 write!(f, "--select asks for {asked} workers, expected 1 to {workers}, `auto` or `all`")
@@ -204,7 +205,6 @@ impl Error {
                 write!(f, "cannot start {asked} threads: {reason}; ask for fewer with --threads")
             }
             Self::Mixture(problem) => write!(f, "{problem}"),
-            Self::Rows(error) => write!(f, "{error}"),
             Self::CrowdSpec(error) => write!(f, "{error}"),
             Self::Picture(error) => write!(f, "{error}"),
             _ => Ok(()),

@@ -1,7 +1,7 @@
 //! The runtime of mixlet: memory, threads, files and the command line around the kernels of `mixlet-core`.
 //!
 //! * [`crowd`]: from a CSV of answers to labels, and to the workers to trust.
-//! * [`mixture`]: from rows of many columns to classes, and to the columns that tell them apart.
+//! * [`mixture`]: from rows of many columns to classes, and to the columns that make them.
 //! * [`rows`]: tables, arrays and pictures as packed bits or codes.
 //! * [`table`], [`output`]: files that are read row by row, and written whole or not at all.
 //! * [`report`]: pages with pictures. [`demo`]: the tour. [`cli`]: the command line.

@@ -20,7 +20,7 @@ mod npy;
 
 use std::path::Path;
 
-use mixlet_core::observations::{Codes, MISSING, PackedRows, RowsError};
+use mixlet_core::observations::{Codes, MISSING, RowsError};
 
 use crate::error::{ArrayProblem, Error, Result};
 use crate::table::Progress;
@@ -110,13 +110,11 @@ pub struct CodeRows {
     pub codes: Vec<u16>,
 }
 
-/// Rows as core reads them.
-#[derive(Clone, Copy, Debug)]
-pub enum Data<'a> {
-    /// One bit per value.
-    Bits(PackedRows<'a>),
-    /// A code per value.
-    Codes(Codes<'a>),
+impl CodeRows {
+    /// The rows as core reads them.
+    pub fn view(&self) -> Result<Codes<'_>, RowsError> {
+        Codes::new(&self.level_offsets, &self.codes)
+    }
 }
 
 impl Rows {
@@ -152,38 +150,13 @@ impl Rows {
         }
     }
 
-    /// The rows as core reads them.
-    pub fn data(&self) -> Result<Data<'_>, RowsError> {
-        match &self.cells {
-            Cells::Bits(bits) => bits.view().map(Data::Bits),
-            Cells::Codes(rows) => Codes::new(&rows.level_offsets, &rows.codes).map(Data::Codes),
-        }
-    }
-}
-
-impl Data<'_> {
-    /// Number of rows.
-    pub fn rows(&self) -> usize {
-        match self {
-            Self::Bits(rows) => rows.rows(),
-            Self::Codes(rows) => rows.rows(),
-        }
-    }
-
-    /// Number of columns.
-    pub fn columns(&self) -> usize {
-        match self {
-            Self::Bits(rows) => rows.columns(),
-            Self::Codes(rows) => rows.columns(),
-        }
-    }
-
     /// The code of a value; none where it is missing.
     pub fn code(&self, row: usize, column: usize) -> Option<usize> {
-        match self {
-            Self::Bits(rows) => rows.value(row, column).map(usize::from),
-            Self::Codes(rows) => {
-                rows.row(row).get(column).filter(|&&code| code != MISSING).map(|&code| code.into())
+        match &self.cells {
+            Cells::Bits(bits) => bits.value(row, column).map(usize::from),
+            Cells::Codes(rows) => {
+                let code = rows.codes.get(row * self.columns.len() + column).copied()?;
+                (code != MISSING).then_some(code.into())
             }
         }
     }

@@ -37,6 +37,34 @@ pub fn wide<K: Kernel>(kernel: K) -> K::Output {
     kernel.run()
 }
 
+/// [`wide`] for a kernel that counts bits: also with the instruction that counts those of a whole vector.
+pub fn wide_counts<K: Kernel>(kernel: K) -> K::Output {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vpopcntdq") {
+            // SAFETY: the CPU has just been found to have these instructions.
+            return unsafe { with_vector_popcount(kernel) };
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("popcnt") {
+            // SAFETY: as above.
+            return unsafe { with_popcount(kernel) };
+        }
+    }
+    kernel.run()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vpopcntdq")]
+fn with_vector_popcount<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,popcnt")]
+fn with_popcount<K: Kernel>(kernel: K) -> K::Output {
+    kernel.run()
+}
+
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512vl,avx512dq")]
 fn with_avx512<K: Kernel>(kernel: K) -> K::Output {

@@ -154,25 +154,20 @@ fn shard_count(values: usize, shape: em::ModelShape) -> usize {
 
 /// The posterior of every row `[rows, classes]`.
 pub fn posteriors<M: LatentClassModel + Sync>(model: &M) -> Result<Vec<f64>, EmError> {
-    posteriors_and_log_likelihood(model).map(|(posteriors, _)| posteriors)
+    Ok(expectations(model)?.0)
 }
 
 /// The posterior of every row `[rows, classes]`, and the log-likelihood of all.
-pub fn posteriors_and_log_likelihood<M: LatentClassModel + Sync>(
-    model: &M,
-) -> Result<(Vec<f64>, f64), EmError> {
+pub fn expectations<M: LatentClassModel + Sync>(model: &M) -> Result<(Vec<f64>, f64), EmError> {
     let shape = model.shape();
     let mut out = vec![0.0; shape.rows * shape.classes];
-    let blocks = out.par_chunks_mut(em::BLOCK_ROWS * shape.classes).enumerate();
-    let parts: Vec<_> = blocks
-        .map(|(block, out)| {
-            let start = block * em::BLOCK_ROWS;
-            let rows = start..start + out.len() / shape.classes;
-            wide(Expectation { model, rows, out })
-        })
-        .collect();
-    let log_likelihood = parts.into_iter().sum::<Result<f64, _>>()?;
-    Ok((out, log_likelihood))
+    let blocks = out.par_chunks_mut(em::BLOCK_ROWS * shape.classes).enumerate().map(|(block, out)| {
+        let start = block * em::BLOCK_ROWS;
+        let rows = start..start + out.len() / shape.classes;
+        wide(Expectation { model, rows, out })
+    });
+    let log_likelihoods = blocks.collect::<Result<Vec<f64>, EmError>>()?;
+    Ok((out, log_likelihoods.into_iter().sum()))
 }
 
 /// Fills `values` `[rows, classes]` block by block.

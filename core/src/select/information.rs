@@ -61,7 +61,7 @@ fn x_ln_x(x: f64) -> f64 {
 }
 
 impl Estimator {
-    /// The estimate for one pair: `counts` `[labels, labels]`, out of `tasks` tasks in all.
+    /// The estimate for one pair: `counts` `[the other's labels, labels]`, out of `tasks` tasks in all.
     ///
     /// ```
     /// # use mixlet_core::select::Estimator;
@@ -90,7 +90,8 @@ impl Estimator {
             }
             Self::GTest => {
                 let plain = mutual_information(counts, labels);
-                let freedom = (labels as f64 - 1.0) * (labels as f64 - 1.0);
+                let rows = counts.len() / labels.max(1);
+                let freedom = (rows as f64 - 1.0) * (labels as f64 - 1.0);
                 if chi_square_level(2.0 * both * plain, freedom) > 0.95 { plain } else { 0.0 }
             }
         }

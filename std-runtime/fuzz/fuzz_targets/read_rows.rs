@@ -24,7 +24,7 @@ fuzz_target!(|bytes: &[u8]| {
     };
     let mut ignore = |_, _| {};
     if let Ok(rows) = read_rows(&path, &options, &mut ignore) {
-        rows.data().expect("consistent rows");
+        mixlet_runtime::mixture::view(&rows).expect("consistent rows");
         let family = Some(rows.family());
         if let Ok(again) = read_more_rows(&path, &rows.columns, &ReadOptions { family, ..options }, &mut ignore) {
             assert!(again.len() >= rows.len(), "rows are lost");

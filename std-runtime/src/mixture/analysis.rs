@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::criteria::{Candidate, Judged, best_by_bic, class_entropy};
 use super::fit::{self, FitOptions, MixtureFit, Start, Task};
 use super::truth::{TruthScore, label_shares};
+use super::view;
 use crate::error::{Error, MixtureProblem, Result};
 use crate::rows::{Labels, Rows};
 use columns::free_parameters;
@@ -175,7 +176,7 @@ impl Analysis {
         });
         let held_out =
             held_out.map(|held_out| held_out.score(rows, &fit, &posteriors, options, truth.as_ref()));
-        let columns = columns::facts(rows, &fit.parameters);
+        let columns = columns::facts(&view(rows)?.level_offsets(), &fit.parameters);
         Ok(Self {
             baseline: None,
             selected: (0..columns.len() as u32).collect(),
@@ -220,7 +221,7 @@ impl Tried {
         progress: &dyn Progress,
     ) -> Result<Self> {
         let weights = held_out.map_or(options.weights.as_deref(), |held_out| Some(&held_out.fit_weights));
-        let task = Task { weights, ..Task::of(rows.data()?) };
+        let task = Task { weights, ..Task::of(view(rows)?) };
         let mut fit =
             fit::fit(task, classes, &options.fit, &|start, round| progress.round(classes, start, round))?;
         if matches!(options.fit.start, Start::Random) {

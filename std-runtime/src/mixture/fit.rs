@@ -1,15 +1,13 @@
 //! Fitting a mixture: EM from several starts, the best of which is kept.
 
-use mixlet_core::em::{EmError, FitSettings, Round, Stop};
+use mixlet_core::em::{ActiveColumns, EmError, FitSettings, Round, Stop};
 use rand_pcg::Pcg64;
 use rand_pcg::rand_core::SeedableRng;
 use rayon::prelude::*;
 
-use super::Parameters;
-use super::models::{Mixture, Setting, Work, with_model};
+use super::engine::{Engine, Expected};
+use super::{Parameters, RowsView};
 use crate::error::Result;
-use crate::rows::Data;
-use crate::threads::{self, Shards};
 
 /// Where a fit starts.
 #[derive(Clone, Debug, Default)]
@@ -88,21 +86,21 @@ impl MixtureFit {
 #[derive(Clone, Copy, Debug)]
 pub struct Task<'a> {
     /// The rows.
-    pub data: Data<'a>,
+    pub rows: RowsView<'a>,
     /// `[rows]`: how often each counts.
     pub weights: Option<&'a [f64]>,
-    /// `[row_words(columns)]`: the columns that speak for the classes; none: all.
-    pub active: Option<&'a [u64]>,
+    /// The columns that speak for the classes.
+    pub active: ActiveColumns<'a>,
 }
 
 impl<'a> Task<'a> {
     /// All columns of rows that count once.
-    pub fn of(data: Data<'a>) -> Self {
-        Self { data, weights: None, active: None }
+    pub fn of(rows: RowsView<'a>) -> Self {
+        Self { rows, weights: None, active: ActiveColumns::default() }
     }
 
-    fn setting(&self, classes: usize, pseudocount: f64) -> Setting<'a> {
-        Setting { classes, pseudocount, weights: self.weights, active: self.active }
+    fn engine(&self, pseudocount: f64) -> Engine<'a> {
+        Engine { rows: self.rows, weights: self.weights, pseudocount }
     }
 }
 
@@ -120,11 +118,7 @@ pub fn fit(
         Start::Random => options.restarts.max(1),
         _ => 1,
     };
-    let one = |start: usize| {
-        let setting = task.setting(classes, options.pseudocount);
-        let work = OneStart { columns: task.data.columns(), options, start, observe };
-        with_model(task.data, setting, work)
-    };
+    let one = |start: usize| one_start(task, classes, options, start, observe);
     let fits: Vec<MixtureFit> = (0..starts).into_par_iter().map(one).collect::<Result<_>>()?;
     let restarts: Vec<Restart> = fits.iter().flat_map(|fit| fit.restarts.iter().copied()).collect();
     let objective = |fit: &MixtureFit| fit.last().map_or(f64::NEG_INFINITY, |round| round.objective);
@@ -136,64 +130,39 @@ pub fn fit(
 
 /// The posterior of every row `[rows, classes]`, and the log-likelihood of those that count.
 pub fn posteriors(task: Task<'_>, parameters: &Parameters) -> Result<(Vec<f64>, f64)> {
-    with_model(task.data, task.setting(parameters.shares.len(), 0.0), Judge { parameters })
+    let Expected { responsibilities, log_likelihood } =
+        task.engine(0.0).expectation(parameters, task.active)?;
+    Ok((responsibilities, log_likelihood))
 }
 
-/// One start and its rounds.
-struct OneStart<'a> {
-    columns: usize,
-    options: &'a FitOptions,
+fn one_start(
+    task: Task<'_>,
+    classes: usize,
+    options: &FitOptions,
     start: usize,
-    observe: &'a (dyn Fn(usize, Round) + Sync),
-}
-
-impl Work for OneStart<'_> {
-    type Output = MixtureFit;
-
-    fn run<M: Mixture>(self, model: &mut M) -> Result<MixtureFit> {
-        let Self { columns, options, start, observe } = self;
-        let shape = model.shape();
-        let mut shards = Shards::of_rows(columns, shape);
-        let mut statistics = vec![0.0; shape.statistics];
-        match &options.start {
-            Start::Random => {
-                // Starts are far apart, so that neighbouring seeds share none.
-                let seed = options.seed.wrapping_add((start as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-                model.set_random(&mut Pcg64::seed_from_u64(seed));
+    observe: &(dyn Fn(usize, Round) + Sync),
+) -> Result<MixtureFit> {
+    let engine = task.engine(options.pseudocount);
+    // Starts are far apart, so that neighbouring seeds share none.
+    let seed = options.seed.wrapping_add((start as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let random = || engine.random_start(classes, &mut Pcg64::seed_from_u64(seed));
+    let first = match &options.start {
+        Start::Random => random(),
+        Start::Parameters(parameters) => parameters.clone(),
+        Start::Given(given) => {
+            let (what, found, expected) = ("given responsibilities", given.len(), task.rows.rows() * classes);
+            if found != expected {
+                return Err(EmError::Length { what, found, expected }.into());
             }
-            Start::Parameters(parameters) => model.set(parameters)?,
-            Start::Given(given) => {
-                let (what, found, expected) =
-                    ("given responsibilities", given.len(), shape.rows * shape.classes);
-                if found != expected {
-                    return Err(EmError::Length { what, found, expected }.into());
-                }
-                shards.start(model, &mut statistics, |rows, out| {
-                    out.copy_from_slice(&given[rows.start * shape.classes..rows.end * shape.classes]);
-                })?;
-            }
+            engine.maximized(&random(), task.active, given)?
         }
-        let mut rounds = Vec::new();
-        let fit = shards.fit(model, options.settings, &mut statistics, |round| {
-            rounds.push(round);
-            observe(start, round);
-        })?;
-        let Round { log_likelihood, objective, round } = fit.last;
-        let restart = Restart { log_likelihood, objective, rounds: round, stop: fit.stop };
-        Ok(MixtureFit { parameters: model.get(), rounds, stop: fit.stop, restarts: vec![restart] })
-    }
-}
-
-/// Posteriors under given parameters.
-struct Judge<'a> {
-    parameters: &'a Parameters,
-}
-
-impl Work for Judge<'_> {
-    type Output = (Vec<f64>, f64);
-
-    fn run<M: Mixture>(self, model: &mut M) -> Result<(Vec<f64>, f64)> {
-        model.set(self.parameters)?;
-        threads::posteriors_and_log_likelihood(model).map_err(Into::into)
-    }
+    };
+    let mut rounds = Vec::new();
+    let (parameters, fit) = engine.fit(&first, task.active, options.settings, &mut |round| {
+        rounds.push(round);
+        observe(start, round);
+    })?;
+    let Round { log_likelihood, objective, round } = fit.last;
+    let restart = Restart { log_likelihood, objective, rounds: round, stop: fit.stop };
+    Ok(MixtureFit { parameters, rounds, stop: fit.stop, restarts: vec![restart] })
 }

@@ -9,7 +9,7 @@ use mixlet_core::em::most_likely_class;
 use super::Parameters;
 use super::analysis::ColumnFacts;
 use crate::output::csv::{Rows as Lines, header};
-use crate::rows::{Columns, Family};
+use crate::rows::Columns;
 
 /// `row,class,confidence,p_<class>…`, a line per row; rows and classes are counted from 0. With labels of the classes
 /// there is a column `label` behind `class`.
@@ -38,12 +38,12 @@ pub fn labels(
     lines.flush()
 }
 
-/// `column,value,information,selected,p_<class>…`: a line per column for its second value where columns are binary,
-/// otherwise one per value; information is the column's, in nats.
+/// `column,value,information,selected,p_<class>…`: a line per value of every column, of two values only the second;
+/// information is the column's, in nats.
 pub fn columns(
     out: &mut dyn Write,
     columns: &Columns,
-    family: Family,
+    level_offsets: &[u32],
     facts: &[ColumnFacts],
     parameters: &Parameters,
 ) -> io::Result<()> {
@@ -51,17 +51,20 @@ pub fn columns(
     let names = ["column", "value", "information", "selected"];
     let mut lines = Lines::new(out, header(&names, (0..classes).map(|class| format!("p_{class}"))))?;
     let mut cells = parameters.probabilities.chunks_exact(classes);
-    for ((name, codes), facts) in columns.names.iter().zip(&columns.codes).zip(facts) {
-        let values = match family {
-            Family::Bernoulli => 1..2,
-            Family::Categorical => 0..codes.len().max(1),
-        };
-        for value in values {
+    let columns = columns.names.iter().zip(&columns.codes).zip(level_offsets.windows(2));
+    for (((name, codes), offsets), facts) in columns.zip(facts) {
+        // A column that holds one value may have room for another one.
+        let values = (offsets[1] - offsets[0]) as usize;
+        for value in 0..values {
+            let probabilities = cells.next().unwrap_or(&[]);
+            if values == 2 && value == 0 {
+                continue;
+            }
             lines.text(name)?;
             lines.text(codes.get(value))?;
             lines.number(facts.information)?;
             lines.text(if facts.selected { "true" } else { "false" })?;
-            cells.next().unwrap_or(&[]).iter().try_for_each(|&probability| lines.number(probability))?;
+            probabilities.iter().try_for_each(|&probability| lines.number(probability))?;
             lines.end()?;
         }
     }

@@ -54,6 +54,13 @@ impl Bits {
         }
     }
 
+    /// One value; none where it is missing.
+    pub fn value(&self, row: usize, column: usize) -> Option<bool> {
+        let place = row * row_words(self.columns) + column / WORD_BITS;
+        let bit = |words: &Vec<u64>| words.get(place).map(|word| word >> (column % WORD_BITS) & 1 == 1);
+        self.present.as_ref().is_none_or(|present| bit(present) == Some(true)).then(|| bit(&self.values))?
+    }
+
     /// Adds a row; values beyond the last column are not looked at, those that lack are missing.
     pub fn push(&mut self, values: impl IntoIterator<Item = Option<bool>>) {
         let mut values = values.into_iter();

@@ -3,7 +3,7 @@
 use mixlet_core::observations::WORD_BITS;
 
 use crate::mixture::Parameters;
-use crate::rows::{Cells, Data, Rows};
+use crate::rows::{Cells, Rows};
 
 /// What a column tells.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -16,8 +16,8 @@ pub struct ColumnFacts {
 
 /// Which columns hold more than one value.
 pub(super) fn varying(rows: &Rows) -> impl Iterator<Item = bool> {
-    let seen = match (&rows.cells, rows.data()) {
-        (Cells::Bits(_), Ok(Data::Bits(bits))) => varying_bits(bits),
+    let seen = match &rows.cells {
+        Cells::Bits(bits) => bits.view().map(varying_bits).unwrap_or_default(),
         _ => rows.columns.codes.iter().map(|codes| codes.len() > 1).collect(),
     };
     seen.into_iter()
@@ -47,26 +47,19 @@ pub(super) fn free_parameters(rows: &Rows, classes: usize) -> usize {
 }
 
 /// `I(x; class) = Σ_k π_k Σ_a P[a, k] · ln(P[a, k] / Σ_l π_l P[a, l])` of every column.
-pub(super) fn facts(rows: &Rows, parameters: &Parameters) -> Vec<ColumnFacts> {
+///
+/// `level_offsets` `[columns + 1]` says where columns start.
+pub(super) fn facts(level_offsets: &[u32], parameters: &Parameters) -> Vec<ColumnFacts> {
     let classes = parameters.shares.len().max(1);
     let cell = |probabilities: &[f64]| {
         let mean: f64 = probabilities.iter().zip(&parameters.shares).map(|(p, share)| p * share).sum();
         let terms = probabilities.iter().zip(&parameters.shares).filter(|(p, _)| **p > 0.0);
         terms.map(|(p, share)| share * p * (p / mean).ln()).sum::<f64>()
     };
+    let cells: Vec<f64> = parameters.probabilities.chunks_exact(classes).map(cell).collect();
     let fact = |information: f64| ColumnFacts { information: information.max(0.0), selected: true };
-    match &rows.cells {
-        Cells::Bits(_) => {
-            let column = |ones: &[f64]| {
-                let zeros: Vec<f64> = ones.iter().map(|one| 1.0 - one).collect();
-                fact(cell(ones) + cell(&zeros))
-            };
-            parameters.probabilities.chunks_exact(classes).map(column).collect()
-        }
-        Cells::Codes(codes) => {
-            let cells: Vec<f64> = parameters.probabilities.chunks_exact(classes).map(cell).collect();
-            let column = |pair: &[u32]| fact(cells[pair[0] as usize..pair[1] as usize].iter().sum());
-            codes.level_offsets.windows(2).map(column).collect()
-        }
-    }
+    level_offsets
+        .windows(2)
+        .map(|pair| fact(cells[pair[0] as usize..pair[1] as usize].iter().sum()))
+        .collect()
 }

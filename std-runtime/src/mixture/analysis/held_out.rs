@@ -6,9 +6,9 @@ use rand_pcg::Pcg64Mcg;
 
 use super::{AnalysisOptions, HeldOut, Truth};
 use crate::error::Result;
-use crate::mixture::Parameters;
 use crate::mixture::fit::{self, MixtureFit, Task};
 use crate::mixture::truth::likely_label;
+use crate::mixture::{Parameters, view};
 use crate::rows::Rows;
 
 /// Which rows are held out, as weights of either part.
@@ -56,7 +56,7 @@ impl HeldOutRows {
 
     /// Log-likelihood of the rows under parameters.
     pub fn log_likelihood(&self, rows: &Rows, parameters: &Parameters) -> Result<f64> {
-        let task = Task { weights: Some(&self.test_weights), ..Task::of(rows.data()?) };
+        let task = Task { weights: Some(&self.test_weights), ..Task::of(view(rows)?) };
         fit::posteriors(task, parameters).map(|(_, log_likelihood)| log_likelihood)
     }
 
