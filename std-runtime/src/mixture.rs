@@ -6,14 +6,17 @@
 //! ```
 //!
 //! * [`fit`]: EM from several starts, the best of which is kept; [`criteria`]: how many classes.
+//! * [`methods`]: one face for all methods.
 //! * [`stagewise`]: classes and columns found one after the other; [`pairs`]: what columns tell about each other.
 //! * [`analysis`]: everything that is shown of a mixture; [`truth`]: classes against known labels.
-//! * [`write`]: tables for the user.
+//! * [`model`]: a fitted mixture as a file, and classes of new rows; [`write`]: tables for the user.
 
 pub mod analysis;
 pub mod criteria;
 mod engine;
 pub mod fit;
+pub mod methods;
+pub mod model;
 pub mod pairs;
 pub mod stagewise;
 pub mod truth;
@@ -24,6 +27,31 @@ pub use view::{Parameters, RowsView};
 
 use crate::error::Result;
 use crate::rows::{Cells, Rows};
+
+/// How classes, and the columns that speak for them, are found.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Default, clap::ValueEnum, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// EM from random or given starts.
+    #[default]
+    Em,
+    /// One class at first; the pair of columns that is explained least splits a class.
+    Stagewise,
+}
+
+/// How many columns speak for the classes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum Select {
+    /// All of them.
+    #[default]
+    All,
+    /// As many as tell more than chance.
+    Auto,
+    /// So many.
+    First(usize),
+}
 
 /// Rows as core reads them.
 pub fn view(rows: &Rows) -> Result<RowsView<'_>> {

@@ -30,7 +30,7 @@ pub use bits::Bits;
 use draft::Draft;
 
 pub use columns::Columns;
-pub use labels::{Labels, read_labels, read_weights};
+pub use labels::{Labels, read_labels, read_responsibilities, read_weights};
 
 /// What a column's values are taken for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, clap::ValueEnum, serde::Serialize, serde::Deserialize)]
@@ -215,7 +215,12 @@ fn read(
     progress: Progress<'_>,
 ) -> Result<Rows> {
     let mut input = Input::open(path)?;
-    match Format::of(path, &mut input)? {
+    let format = Format::of(path, &mut input)?;
+    let mut named = options.truth.iter().chain(&options.weights).chain(&options.ignore);
+    if let Some(name) = named.next().filter(|_| format != Format::Table) {
+        return Err(array_error(path, ArrayProblem::NoNames { name: name.clone() }));
+    }
+    match format {
         Format::Table => delimited::read(path, input, columns, options, progress),
         Format::Npy => npy::read(path, input, columns, options, progress),
         Format::Idx => idx::read(path, input, columns, options, progress),

@@ -91,3 +91,23 @@ fn place(path: &Path) -> PathBuf {
         _ => path.to_owned(),
     })
 }
+
+/// Lines of `name  text`, for a person.
+#[derive(Default)]
+pub(super) struct Lines {
+    /// All lines so far.
+    pub text: String,
+}
+
+impl Lines {
+    /// A line with a name.
+    pub fn add(&mut self, name: &str, text: &str) {
+        self.raw(&format!("{name:<11}{text}"));
+    }
+
+    /// A line as it is.
+    pub fn raw(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+}

@@ -15,6 +15,18 @@ pub enum MixtureProblem {
         /// How many rows there are.
         rows: usize,
     },
+    /// More columns than there are.
+    Select {
+        /// How many were asked for.
+        asked: usize,
+        /// How many there are.
+        columns: usize,
+    },
+    /// No column depends on the others beyond chance.
+    NothingDepends {
+        /// Number of columns.
+        columns: usize,
+    },
     /// No column holds two values.
     AllConstant {
         /// Number of columns.
@@ -28,6 +40,17 @@ impl fmt::Display for MixtureProblem {
             Self::Classes { asked, rows } => {
                 let rows = things(rows, "row");
                 write!(f, "{asked} classes of {rows}, expected no more classes than rows; lower --classes")
+            }
+            Self::Select { asked, columns } => {
+                write!(f, "--select asks for {asked} columns, expected 1 to {columns}, or `auto`")
+            }
+            Self::NothingDepends { columns } => {
+                let columns = things(columns, "column");
+                write!(
+                    f,
+                    "none of {columns} depends on the others beyond chance, so there are no classes to find; "
+                )?;
+                write!(f, "leave out --select to look for them all the same")
             }
             Self::AllConstant { columns } => {
                 let columns = things(columns, "column");

@@ -168,6 +168,20 @@ pub enum ArrayProblem {
         /// Columns of the model.
         expected: usize,
     },
+    /// A column is named in a file that has no names.
+    NoNames {
+        /// The name.
+        name: String,
+    },
+    /// A file of starts has more classes than are asked for.
+    Classes {
+        /// What it has.
+        what: &'static str,
+        /// How many.
+        found: usize,
+        /// How many are asked for.
+        expected: usize,
+    },
     /// A side file has not one value per row.
     Rows {
         /// What it holds.
@@ -241,6 +255,15 @@ impl ArrayProblem {
                 write!(
                     f,
                     "{found} columns, expected {expected} as in the model; check that both come from the same source"
+                )
+            }
+            Self::NoNames { name } => {
+                write!(f, "its columns have no names, and there is no file {}; check the path", Quoted(name))
+            }
+            Self::Classes { what, found, expected } => {
+                write!(
+                    f,
+                    "{found} {what}, expected at most {expected} as in --classes; name another file or number"
                 )
             }
             Self::Rows { what, found, expected } => {

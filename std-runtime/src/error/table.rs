@@ -160,6 +160,13 @@ pub enum TableProblem {
         /// Columns of the model.
         expected: usize,
     },
+    /// A file of starts has another number of classes than are asked for.
+    OtherClasses {
+        /// The first column that is not there.
+        name: String,
+        /// How many are asked for.
+        expected: usize,
+    },
     /// Something about a value.
     Value(ValueProblem),
 }
@@ -179,6 +186,7 @@ impl fmt::Display for TableProblem {
             | Self::NoColumn { .. }
             | Self::NoValueColumns
             | Self::OtherColumns { .. }
+            | Self::OtherClasses { .. }
             | Self::EmptyFile
             | Self::HeaderOnly => self.fmt_header(f),
             Self::FieldCount { .. }
@@ -218,6 +226,14 @@ impl TableProblem {
             Self::NoColumn { name, header } => {
                 let header = header.join(",");
                 write!(f, "no column {} among {}; check the name", Quoted(name), Quoted(&header))
+            }
+            Self::OtherClasses { name, expected } => {
+                write!(
+                    f,
+                    "the first column that is not there is {}, expected `p_{expected}` as in --classes; ",
+                    Quoted(name)
+                )?;
+                write!(f, "name another file or number")
             }
             Self::NoValueColumns => write!(f, "no column is left to fit; leave fewer out"),
             Self::OtherColumns { found, expected } => {

@@ -7,13 +7,16 @@ mod held_out;
 use std::ops::RangeInclusive;
 use std::time::Instant;
 
-use mixlet_core::em::Round;
+use mixlet_core::em::{ActiveColumns, Round};
 use serde::Serialize;
 
 use super::criteria::{Candidate, Judged, best_by_bic, class_entropy};
-use super::fit::{self, FitOptions, MixtureFit, Start, Task};
+use super::fit::{self, FitOptions, MixtureFit, Task};
+use super::methods::{Found, MethodOptions, Step, find};
+use super::model::mask;
 use super::truth::{TruthScore, label_shares};
 use super::view;
+use super::{Method, Select};
 use crate::error::{Error, MixtureProblem, Result};
 use crate::rows::{Labels, Rows};
 use columns::free_parameters;
@@ -26,7 +29,11 @@ pub use columns::ColumnFacts;
 pub struct AnalysisOptions {
     /// Numbers of classes to try.
     pub classes: RangeInclusive<usize>,
-    /// How each is fitted.
+    /// How classes are found.
+    pub method: Method,
+    /// How many columns speak for them.
+    pub select: Select,
+    /// How each number of them is fitted.
     pub fit: FitOptions,
     /// The share of rows that take no part in the fit and test it.
     pub held_out: Option<f64>,
@@ -41,6 +48,8 @@ impl AnalysisOptions {
     pub fn of_classes(classes: usize) -> Self {
         Self {
             classes: classes..=classes,
+            method: Method::Em,
+            select: Select::All,
             fit: FitOptions::default(),
             held_out: None,
             weights: None,
@@ -94,6 +103,8 @@ pub struct Truth {
 /// A fitted mixture and what there is to say about it.
 #[derive(Clone, Debug)]
 pub struct Analysis {
+    /// How the classes were found.
+    pub method: Method,
     /// All numbers of classes that were tried, in order.
     pub candidates: Vec<Candidate>,
     /// Which of them was chosen.
@@ -106,8 +117,14 @@ pub struct Analysis {
     pub posteriors: Vec<f64>,
     /// What each column tells.
     pub columns: Vec<ColumnFacts>,
-    /// The columns that speak for the classes, in the order they were selected; all by number without selection.
+    /// The columns that the classes were found by, in the order they were selected; all by number without selection.
     pub selected: Vec<u32>,
+    /// Whether only they speak for the classes of rows.
+    pub is_selection: bool,
+    /// How classes and columns were found one after the other.
+    pub steps: Vec<Step>,
+    /// Against known classes, by the selected columns alone, where all columns were fitted in the end.
+    pub truth_by_selected: Option<TruthScore>,
     /// Against known classes.
     pub truth: Option<Truth>,
     /// On rows that took no part.
@@ -121,7 +138,7 @@ pub struct Analysis {
 /// One number of classes, fitted and judged.
 struct Tried {
     candidate: Candidate,
-    fit: MixtureFit,
+    found: Found,
     posteriors: Vec<f64>,
 }
 
@@ -165,21 +182,37 @@ impl Analysis {
         held_out: Option<HeldOutRows>,
         (candidates, chosen, best): (Vec<Candidate>, usize, Tried),
     ) -> Result<Self> {
-        let Tried { fit, posteriors, .. } = best;
-        let classes = fit.parameters.shares.len();
+        let Tried { found, posteriors, .. } = best;
+        let Found { fit, selected, is_fitted_by_selected, steps, by_selected } = found;
+        let classes = fit.parameters.classes();
         let is_fitted = |row: usize| held_out.as_ref().is_none_or(|held_out| !held_out.contains(row));
-        let truth = options.truth.as_ref().and_then(|truth| {
-            let shares = label_shares(&posteriors, classes, truth, is_fitted);
-            let score = TruthScore::new(&posteriors, classes, truth, &shares, is_fitted)?;
+        let score = |posteriors: &[f64]| {
+            let truth = options.truth.as_ref()?;
+            let label_shares = label_shares(posteriors, classes, truth, is_fitted);
+            let score = TruthScore::new(posteriors, classes, truth, &label_shares, is_fitted)?;
             let names = truth.names.iter().map(str::to_owned).collect();
-            Some(Truth { names, label_shares: shares, score })
+            Some(Truth { names, label_shares, score })
+        };
+        let truth = score(&posteriors);
+        let active = selected.as_ref().filter(|_| is_fitted_by_selected);
+        let active = active.map(|selected| mask(selected, rows.columns.len()));
+        let held_out = held_out.as_ref().map(|held_out| {
+            held_out.score(rows, &fit, active.as_deref(), &posteriors, options, truth.as_ref())
         });
-        let held_out =
-            held_out.map(|held_out| held_out.score(rows, &fit, &posteriors, options, truth.as_ref()));
-        let columns = columns::facts(&view(rows)?.level_offsets(), &fit.parameters);
+        let mut columns = columns::facts(&view(rows)?.level_offsets(), &fit.parameters);
+        if let Some(selected) = &selected {
+            columns.iter_mut().for_each(|column| column.selected = false);
+            selected.iter().for_each(|&column| columns[column as usize].selected = true);
+        }
         Ok(Self {
+            method: options.method,
             baseline: None,
-            selected: (0..columns.len() as u32).collect(),
+            selected: selected.unwrap_or_else(|| (0..columns.len() as u32).collect()),
+            is_selection: is_fitted_by_selected,
+            steps,
+            truth_by_selected: by_selected
+                .and_then(|by_selected| score(&by_selected))
+                .map(|truth| truth.score),
             candidates,
             chosen,
             fit,
@@ -202,6 +235,12 @@ impl Analysis {
         &self.candidates[self.chosen]
     }
 
+    /// The numbers of classes that were tried and, before them, one class.
+    pub fn table(&self) -> Vec<&Candidate> {
+        let baseline = self.baseline.iter().filter(|_| self.candidates.iter().all(|other| other.classes > 1));
+        baseline.chain(&self.candidates).collect()
+    }
+
     /// `[classes]`: rows whose most likely class it is.
     pub fn sizes(&self) -> Vec<usize> {
         let mut sizes = vec![0; self.classes()];
@@ -221,22 +260,24 @@ impl Tried {
         progress: &dyn Progress,
     ) -> Result<Self> {
         let weights = held_out.map_or(options.weights.as_deref(), |held_out| Some(&held_out.fit_weights));
-        let task = Task { weights, ..Task::of(view(rows)?) };
-        let mut fit =
-            fit::fit(task, classes, &options.fit, &|start, round| progress.round(classes, start, round))?;
-        if matches!(options.fit.start, Start::Random) {
-            fit.parameters.sort_classes();
-        }
+        let method = MethodOptions { method: options.method, select: options.select, fit: &options.fit };
+        let observe = |start: usize, round: Round| progress.round(classes, start, round);
+        let found = find(view(rows)?, weights, classes, method, &observe)?;
+        let active = found.selected.as_ref().filter(|_| found.is_fitted_by_selected);
+        let active = active.map(|selected| mask(selected, rows.columns.len()));
+        let columns = ActiveColumns { mask: active.as_deref(), partial: false };
+        let task = Task { rows: view(rows)?, weights, active: columns };
+        let fit = &found.fit;
         let (posteriors, log_likelihood) = fit::posteriors(task, &fit.parameters)?;
         let judged = Judged {
             classes,
             log_likelihood,
             entropy: class_entropy(&posteriors, classes, weights),
             rows: weights.map_or(rows.len() as f64, |weights| weights.iter().sum()),
-            free_parameters: free_parameters(rows, classes),
+            free_parameters: free_parameters(rows, classes, columns),
         };
         let held_out_log_likelihood =
-            held_out.map(|held_out| held_out.log_likelihood(rows, &fit.parameters)).transpose()?;
+            held_out.map(|held_out| held_out.log_likelihood(rows, fit, active.as_deref())).transpose()?;
         let candidate = Candidate {
             classes,
             log_likelihood,
@@ -250,7 +291,7 @@ impl Tried {
             stop: fit.stop,
             restarts: fit.restarts.clone(),
         };
-        Ok(Self { candidate, fit, posteriors })
+        Ok(Self { candidate, found, posteriors })
     }
 }
 

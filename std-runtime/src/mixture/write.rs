@@ -9,7 +9,7 @@ use mixlet_core::em::most_likely_class;
 use super::Parameters;
 use super::analysis::ColumnFacts;
 use crate::output::csv::{Rows as Lines, header};
-use crate::rows::Columns;
+use crate::rows::Rows;
 
 /// `row,class,confidence,p_<class>…`, a line per row; rows and classes are counted from 0. With labels of the classes
 /// there is a column `label` behind `class`.
@@ -42,8 +42,7 @@ pub fn labels(
 /// information is the column's, in nats.
 pub fn columns(
     out: &mut dyn Write,
-    columns: &Columns,
-    level_offsets: &[u32],
+    rows: &Rows,
     facts: &[ColumnFacts],
     parameters: &Parameters,
 ) -> io::Result<()> {
@@ -51,7 +50,8 @@ pub fn columns(
     let names = ["column", "value", "information", "selected"];
     let mut lines = Lines::new(out, header(&names, (0..classes).map(|class| format!("p_{class}"))))?;
     let mut cells = parameters.probabilities.chunks_exact(classes);
-    let columns = columns.names.iter().zip(&columns.codes).zip(level_offsets.windows(2));
+    let level_offsets = super::view(rows).map_err(io::Error::other)?.level_offsets();
+    let columns = rows.columns.names.iter().zip(&rows.columns.codes).zip(level_offsets.windows(2));
     for (((name, codes), offsets), facts) in columns.zip(facts) {
         // A column that holds one value may have room for another one.
         let values = (offsets[1] - offsets[0]) as usize;

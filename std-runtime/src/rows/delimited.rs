@@ -10,7 +10,7 @@ use crate::error::{Error, Result, TableProblem, ValueProblem};
 use crate::table::input::Input;
 use crate::table::{Progress, ROW_LIMIT, Row, Table};
 
-pub(super) use sides::{read_labels, read_weights};
+pub(super) use sides::{read_labels, read_shares, read_weights};
 
 /// What a column of the file is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

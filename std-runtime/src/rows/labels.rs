@@ -74,6 +74,29 @@ pub fn read_weights(path: &Path, rows: usize) -> Result<Vec<f64>> {
     Ok(weights)
 }
 
+/// Reads responsibilities `[rows, classes]` to start from: a table with columns `p_0`, `p_1`, …, as a fit writes it, or
+/// a class per row as in [`read_labels`]. A row without a class has equal shares.
+pub fn read_responsibilities(path: &Path, rows: usize, classes: usize) -> Result<Vec<f64>> {
+    let mut input = Input::open(path)?;
+    if Format::of(path, &mut input)? == Format::Table
+        && let Some(shares) = delimited::read_shares(path, classes)?
+    {
+        check_rows(path, "starts", shares.len() / classes, rows)?;
+        return Ok(shares);
+    }
+    let labels = read_labels(path, rows)?;
+    if labels.names.len() > classes {
+        let (what, found, expected) = ("different classes", labels.names.len(), classes);
+        return Err(array_error(path, ArrayProblem::Classes { what, found, expected }));
+    }
+    let share = |class: u32, of: usize| match class {
+        UNKNOWN => 1.0 / classes as f64,
+        class => f64::from(class as usize == of),
+    };
+    let shares = labels.of_rows.iter().flat_map(|&class| (0..classes).map(move |of| share(class, of)));
+    Ok(shares.collect())
+}
+
 fn check_rows(path: &Path, what: &'static str, found: usize, expected: usize) -> Result<()> {
     match found == expected {
         true => Ok(()),

@@ -1,5 +1,6 @@
 //! What columns are, and what they tell about the classes.
 
+use mixlet_core::em::ActiveColumns;
 use mixlet_core::observations::WORD_BITS;
 
 use crate::mixture::Parameters;
@@ -39,10 +40,11 @@ fn varying_bits(bits: mixlet_core::observations::PackedRows<'_>) -> Vec<bool> {
     (0..bits.columns()).map(|column| bit(&ones, column) && bit(&zeros, column)).collect()
 }
 
-/// Parameters of so many classes that can be chosen freely. Columns that hold one value have none.
-pub(super) fn free_parameters(rows: &Rows, classes: usize) -> usize {
-    let levels = rows.columns.codes.iter().zip(varying(rows)).filter(|(_, varies)| *varies);
-    let of_class: usize = levels.map(|(codes, _)| codes.len().saturating_sub(1)).sum();
+/// Parameters of so many classes that can be chosen freely. Columns that hold one value, or do not speak, have none.
+pub(super) fn free_parameters(rows: &Rows, classes: usize, active: ActiveColumns<'_>) -> usize {
+    let columns = rows.columns.codes.iter().zip(varying(rows)).enumerate();
+    let free = columns.filter(|(column, (_, varies))| *varies && active.contains(*column));
+    let of_class: usize = free.map(|(_, (codes, _))| codes.len().saturating_sub(1)).sum();
     classes - 1 + classes * of_class
 }
 

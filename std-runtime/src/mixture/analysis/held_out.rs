@@ -1,6 +1,6 @@
 //! Rows that take no part in a fit and test it.
 
-use mixlet_core::em::UNKNOWN;
+use mixlet_core::em::{ActiveColumns, UNKNOWN};
 use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
@@ -8,7 +8,7 @@ use super::{AnalysisOptions, HeldOut, Truth};
 use crate::error::Result;
 use crate::mixture::fit::{self, MixtureFit, Task};
 use crate::mixture::truth::likely_label;
-use crate::mixture::{Parameters, view};
+use crate::mixture::view;
 use crate::rows::Rows;
 
 /// Which rows are held out, as weights of either part.
@@ -54,10 +54,11 @@ impl HeldOutRows {
         self.test_weights.iter().sum()
     }
 
-    /// Log-likelihood of the rows under parameters.
-    pub fn log_likelihood(&self, rows: &Rows, parameters: &Parameters) -> Result<f64> {
-        let task = Task { weights: Some(&self.test_weights), ..Task::of(view(rows)?) };
-        fit::posteriors(task, parameters).map(|(_, log_likelihood)| log_likelihood)
+    /// Log-likelihood of the rows under a fit, by the active columns.
+    pub fn log_likelihood(&self, rows: &Rows, fit: &MixtureFit, active: Option<&[u64]>) -> Result<f64> {
+        let active = ActiveColumns { mask: active, partial: false };
+        let task = Task { rows: view(rows)?, weights: Some(&self.test_weights), active };
+        fit::posteriors(task, &fit.parameters).map(|(_, log_likelihood)| log_likelihood)
     }
 
     /// How a fit does on the rows.
@@ -65,6 +66,7 @@ impl HeldOutRows {
         &self,
         rows: &Rows,
         fit: &MixtureFit,
+        active: Option<&[u64]>,
         posteriors: &[f64],
         options: &AnalysisOptions,
         truth: Option<&Truth>,
@@ -81,7 +83,7 @@ impl HeldOutRows {
             }
             (all > 0).then(|| f64::from(wrong) / f64::from(all))
         });
-        let log_likelihood = self.log_likelihood(rows, &fit.parameters)?;
+        let log_likelihood = self.log_likelihood(rows, fit, active)?;
         let rows = self.is_held_out.iter().filter(|held| **held).count();
         Ok(HeldOut { rows, log_likelihood, error_rate })
     }

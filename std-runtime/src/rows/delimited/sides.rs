@@ -32,6 +32,34 @@ pub(in super::super) fn read_weights(path: &Path, input: Input, rows: usize) -> 
     read_column(path, input, &WEIGHT_NAMES, rows)?.iter().map(number).collect()
 }
 
+/// Reads `[rows, classes]` out of the columns `p_0`, `p_1`, …, each row normalised, equal where all are 0; none if there are no such columns.
+pub(in super::super) fn read_shares(path: &Path, classes: usize) -> Result<Option<Vec<f64>>> {
+    let mut ignore = |_, _| {};
+    let mut table = Table::open(path, None, &mut ignore)?;
+    let place = |class: usize| table.header().iter().position(|name| *name == format!("p_{class}"));
+    if place(0).is_none() {
+        return Ok(None);
+    }
+    let places: Option<Vec<usize>> = (0..classes).map(place).collect();
+    let (Some(places), None) = (places, place(classes)) else {
+        let name = format!("p_{}", (0..).find(|&class| place(class).is_none()).unwrap_or(classes));
+        let problem = TableProblem::OtherClasses { name, expected: classes };
+        return Err(table.problem(Some(table.header_line()), problem));
+    };
+    let mut shares = Vec::new();
+    while let Some(row) = table.next_row()? {
+        let start = shares.len();
+        for &place in &places {
+            shares.push(row.number(place)?);
+        }
+        let own = shares.get_mut(start..).unwrap_or(&mut []);
+        let total: f64 = own.iter().sum();
+        let even = 1.0 / classes as f64;
+        own.iter_mut().for_each(|share| *share = if total > 0.0 { *share / total } else { even });
+    }
+    Ok(Some(shares))
+}
+
 /// Line and text of every entry of the one column, or of the one with a usual name.
 fn read_column(path: &Path, input: Input, names: &[&str], rows: usize) -> Result<Vec<(u64, String)>> {
     let mut ignore = |_, _| {};
