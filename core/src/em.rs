@@ -17,7 +17,7 @@ pub mod categorical;
 pub mod dawid_skene;
 mod error;
 mod facts;
-mod lane;
+mod lanes;
 pub mod one_coin;
 pub mod pooled;
 pub mod spectral;
@@ -27,7 +27,7 @@ pub use active::ActiveColumns;
 pub use error::EmError;
 pub(crate) use error::{check_length, check_number};
 pub use facts::RowFacts;
-pub use lane::Lane;
+pub use lanes::Lane;
 
 /// Marks a row whose class is not known, in a slice of known classes.
 pub const UNKNOWN: u32 = u32::MAX;
@@ -44,12 +44,19 @@ pub struct ModelShape {
     pub classes: usize,
     /// Values in the slice of expected sufficient statistics.
     pub statistics: usize,
+    /// Values of scratch that a sweep works in: at least the responsibilities of a block.
+    pub scratch: usize,
 }
 
 impl ModelShape {
+    /// The shape of a model that sweeps block by block.
+    pub fn by_blocks(rows: usize, classes: usize, statistics: usize) -> Self {
+        Self { rows, classes, statistics, scratch: BLOCK_ROWS.min(rows) * classes }
+    }
+
     /// Values of scratch that [`sweep`] needs.
     pub fn sweep_scratch_len(&self) -> usize {
-        BLOCK_ROWS.min(self.rows) * self.classes
+        self.scratch
     }
 }
 
@@ -63,6 +70,24 @@ pub trait LatentClassModel {
 
     /// Adds the rows' expected sufficient statistics.
     fn accumulate(&self, rows: Range<usize>, responsibilities: &[f64], statistics: &mut [f64]);
+
+    /// Expectation and accumulation of the rows: block by block, unless the model knows a better way.
+    ///
+    /// Returns their log-likelihood; `scratch` holds [`ModelShape::scratch`] values.
+    #[inline(always)]
+    fn sweep(&self, rows: Range<usize>, statistics: &mut [f64], scratch: &mut [f64]) -> Result<f64, EmError> {
+        let classes = self.shape().classes;
+        let mut log_likelihood = 0.0;
+        for start in rows.clone().step_by(BLOCK_ROWS) {
+            let block = start..rows.end.min(start + BLOCK_ROWS);
+            let Some(responsibilities) = scratch.get_mut(..block.len() * classes) else {
+                continue;
+            };
+            log_likelihood += self.expectation(block.clone(), responsibilities)?;
+            self.accumulate(block, responsibilities, statistics);
+        }
+        Ok(log_likelihood)
+    }
 
     /// Sets the parameters that maximise the expected objective.
     fn maximize(&mut self, statistics: &[f64]);
@@ -120,7 +145,7 @@ pub struct Fit {
     pub stop: Stop,
 }
 
-/// One pass over a range of rows: expectation and accumulation, block by block.
+/// One pass over a range of rows: expectation and accumulation.
 ///
 /// Adds to `statistics` and returns the rows' log-likelihood. `scratch` holds
 /// [`sweep_scratch_len`](ModelShape::sweep_scratch_len) values. Errors name the row.
@@ -134,16 +159,7 @@ pub fn sweep<M: LatentClassModel + ?Sized>(
     let shape = model.shape();
     check_length("statistics", statistics.len(), shape.statistics)?;
     check_length("scratch", scratch.len(), shape.sweep_scratch_len())?;
-    let mut log_likelihood = 0.0;
-    for start in rows.clone().step_by(BLOCK_ROWS) {
-        let block = start..rows.end.min(start + BLOCK_ROWS);
-        let Some(responsibilities) = scratch.get_mut(..block.len() * shape.classes) else {
-            continue;
-        };
-        log_likelihood += model.expectation(block.clone(), responsibilities)?;
-        model.accumulate(block, responsibilities, statistics);
-    }
-    Ok(log_likelihood)
+    model.sweep(rows, statistics, scratch)
 }
 
 /// Raises the objective round by round until it gains no more.

@@ -169,16 +169,16 @@ pub fn softmax_rows(rows: &mut [f64], classes: usize, weights: Option<&[f64]>) -
 
 /// `Σ weight · ln sum` over rows, with one logarithm for many rows: sums lie in `[1, classes]`, so the
 /// product of hundreds is exact enough.
-struct LogSums {
+pub(crate) struct LogSums {
     total: f64,
     product: f64,
 }
 
 impl LogSums {
-    const ZERO: Self = Self { total: 0.0, product: 1.0 };
+    pub const ZERO: Self = Self { total: 0.0, product: 1.0 };
 
     #[inline(always)]
-    fn add(&mut self, sum: f64, weight: Option<&f64>) {
+    pub fn add(&mut self, sum: f64, weight: Option<&f64>) {
         if let Some(weight) = weight {
             self.total += weight * libm::log(sum);
         } else {
@@ -190,7 +190,7 @@ impl LogSums {
         }
     }
 
-    fn total(self) -> f64 {
+    pub fn total(self) -> f64 {
         self.total + libm::log(self.product)
     }
 }

@@ -2,12 +2,17 @@
 //!
 //! Rows are bits, parameters `f64` in memory of the caller. Missing values contribute nothing.
 
+mod columns;
 mod shape;
+mod tables;
 
 use core::ops::Range;
 
+use columns::BitColumns;
 pub use shape::{BernoulliPrior, BernoulliShape};
+use tables::codes;
 
+use super::lanes::{Classes, LaneBlock, aligned, aligned_mut, lanes, sweep_scratch_len};
 use super::{ActiveColumns, EmError, Lane, LatentClassModel, ModelShape, RowFacts, check_length};
 use crate::numeric::softmax_rows;
 use crate::observations::PackedRows;
@@ -132,27 +137,87 @@ impl<'a, T: Lane> Bernoulli<'a, T> {
         Ok(())
     }
 
+    #[inline(always)]
     fn tabulate(&mut self) {
-        let classes = self.shape.classes;
+        match lanes(self.shape.classes) {
+            4 => self.tabulate_lanes::<4>(),
+            8 => self.tabulate_lanes::<8>(),
+            _ => self.tabulate_lanes::<16>(),
+        }
+    }
+
+    #[inline(always)]
+    fn tabulate_lanes<const L: usize>(&mut self) {
+        let BernoulliShape { columns, classes, missing } = self.shape;
+        let (active, tables) = (self.active, aligned_mut(self.tables).as_chunks_mut::<L>().0);
         let probabilities = self.parameters.get(classes..).unwrap_or(&[]);
-        let columns = probabilities.chunks_exact(classes).zip(self.tables.chunks_exact_mut(2 * classes));
-        for (column, (probabilities, table)) in columns.enumerate() {
-            let active = self.active.contains(column);
-            let log = |value: f64| T::from_f64(if active { libm::log(value) } else { 0.0 });
-            let (zeros, ones) = table.split_at_mut(classes);
-            for ((zero, one), &probability) in zeros.iter_mut().zip(ones).zip(probabilities) {
-                (*zero, *one) = (log(1.0 - probability), log(probability));
+        let of = classes.div_ceil(L);
+        for (nth, tables) in tables.chunks_exact_mut(self.shape.entries()).enumerate() {
+            let of_column = |column: usize| {
+                let row = probabilities.get(column * classes..(column + 1) * classes).unwrap_or(&[]);
+                LaneBlock { nth, place: nth, of }.of_classes::<L>(row, 0.5)
+            };
+            if missing {
+                tables::fill::<T, L, { codes(3) }>(tables, columns, 3, active, of_column);
+            } else {
+                tables::fill::<T, L, { codes(2) }>(tables, columns, 2, active, of_column);
             }
+        }
+    }
+
+    fn classes(&self) -> Classes<'_> {
+        Classes { shares: self.shares(), facts: self.facts }
+    }
+
+    fn bits<const RADIX: usize, const CODES: usize>(&self) -> BitColumns<'_, T, RADIX, CODES> {
+        let classes = self.shape.classes;
+        BitColumns { rows: self.rows, classes, active: self.active, tables: aligned(self.tables) }
+    }
+
+    #[inline(always)]
+    fn sweep_lanes<const L: usize>(
+        &self,
+        rows: Range<usize>,
+        statistics: &mut [f64],
+        scratch: &mut [f64],
+    ) -> Result<f64, EmError> {
+        if self.shape.missing {
+            self.classes().sweep::<L>(&self.bits::<3, { codes(3) }>(), rows, statistics, scratch)
+        } else {
+            self.classes().sweep::<L>(&self.bits::<2, { codes(2) }>(), rows, statistics, scratch)
+        }
+    }
+
+    #[inline(always)]
+    fn log_joints<const L: usize>(&self, rows: Range<usize>, out: &mut [f64]) {
+        if self.shape.missing {
+            self.classes().unpadded_log_joints::<L>(&self.bits::<3, { codes(3) }>(), rows, out);
+        } else {
+            self.classes().unpadded_log_joints::<L>(&self.bits::<2, { codes(2) }>(), rows, out);
+        }
+    }
+
+    #[inline(always)]
+    fn count<const L: usize>(&self, rows: Range<usize>, responsibilities: &[f64], statistics: &mut [f64]) {
+        if self.shape.missing {
+            let bits = self.bits::<3, { codes(3) }>();
+            self.classes().count_unpadded::<L>(&bits, rows, responsibilities, statistics);
+        } else {
+            let bits = self.bits::<2, { codes(2) }>();
+            self.classes().count_unpadded::<L>(&bits, rows, responsibilities, statistics);
         }
     }
 }
 
 impl<T: Lane> LatentClassModel for Bernoulli<'_, T> {
     fn shape(&self) -> ModelShape {
+        let rows = self.rows.rows();
+        let classes = self.shape.classes;
         ModelShape {
-            rows: self.rows.rows(),
-            classes: self.shape.classes,
+            rows,
+            classes,
             statistics: self.shape.statistics_len(),
+            scratch: sweep_scratch_len(rows, classes),
         }
     }
 
@@ -160,16 +225,11 @@ impl<T: Lane> LatentClassModel for Bernoulli<'_, T> {
     fn expectation(&self, rows: Range<usize>, responsibilities: &mut [f64]) -> Result<f64, EmError> {
         let classes = self.shape.classes;
         check_length("responsibilities", responsibilities.len(), rows.len() * classes)?;
-        for (row, out) in rows.clone().zip(responsibilities.chunks_exact_mut(classes)) {
-            out.iter_mut().zip(self.shares()).for_each(|(out, share)| *out = libm::log(*share));
-            for (column, table) in self.tables.chunks_exact(2 * classes).enumerate() {
-                let Some(value) = self.rows.value(row, column) else { continue };
-                let (zeros, ones) = table.split_at(classes);
-                let logs = if value { ones } else { zeros };
-                out.iter_mut().zip(logs).for_each(|(out, log)| *out += log.to_f64());
-            }
+        match lanes(classes) {
+            4 => self.log_joints::<4>(rows.clone(), responsibilities),
+            8 => self.log_joints::<8>(rows.clone(), responsibilities),
+            _ => self.log_joints::<16>(rows.clone(), responsibilities),
         }
-        self.facts.mask(rows.clone(), classes, responsibilities, f64::NEG_INFINITY);
         softmax_rows(responsibilities, classes, self.facts.weights_of(rows.clone()))
             .map_err(|nth| EmError::ImpossibleRow { row: rows.start + nth })
     }
@@ -177,26 +237,19 @@ impl<T: Lane> LatentClassModel for Bernoulli<'_, T> {
     /// Statistics: `[classes]` masses, `[columns, classes]` ones and, where values may be missing, as many values present.
     #[inline(always)]
     fn accumulate(&self, rows: Range<usize>, responsibilities: &[f64], statistics: &mut [f64]) {
-        let classes = self.shape.classes;
-        let weights = self.facts.weights_of(rows.clone());
-        let Some((masses, counts)) = statistics.split_at_mut_checked(classes) else { return };
-        let Some((ones, present)) = counts.split_at_mut_checked(self.shape.columns * classes) else { return };
-        for (nth, (row, responsibilities)) in rows.zip(responsibilities.chunks_exact(classes)).enumerate() {
-            let weight = weights.and_then(|weights| weights.get(nth)).copied().unwrap_or(1.0);
-            let add = |sums: &mut [f64]| {
-                sums.iter_mut().zip(responsibilities).for_each(|(sum, q)| *sum += weight * q);
-            };
-            add(masses);
-            for column in 0..self.shape.columns {
-                let Some(value) = self.rows.value(row, column) else { continue };
-                let cells = column * classes..(column + 1) * classes;
-                if let Some(present) = present.get_mut(cells.clone()) {
-                    add(present);
-                }
-                if let (true, Some(ones)) = (value, ones.get_mut(cells)) {
-                    add(ones);
-                }
-            }
+        match lanes(self.shape.classes) {
+            4 => self.count::<4>(rows, responsibilities, statistics),
+            8 => self.count::<8>(rows, responsibilities, statistics),
+            _ => self.count::<16>(rows, responsibilities, statistics),
+        }
+    }
+
+    #[inline(always)]
+    fn sweep(&self, rows: Range<usize>, statistics: &mut [f64], scratch: &mut [f64]) -> Result<f64, EmError> {
+        match lanes(self.shape.classes) {
+            4 => self.sweep_lanes::<4>(rows, statistics, scratch),
+            8 => self.sweep_lanes::<8>(rows, statistics, scratch),
+            _ => self.sweep_lanes::<16>(rows, statistics, scratch),
         }
     }
 

@@ -170,11 +170,7 @@ fn cells(rows: Codes<'_>, row: usize) -> impl Iterator<Item = usize> {
 
 impl LatentClassModel for Categorical<'_> {
     fn shape(&self) -> ModelShape {
-        ModelShape {
-            rows: self.rows.rows(),
-            classes: self.shape.classes,
-            statistics: self.shape.parameters_len(),
-        }
+        ModelShape::by_blocks(self.rows.rows(), self.shape.classes, self.shape.parameters_len())
     }
 
     #[inline(always)]

@@ -258,11 +258,7 @@ fn estimate_shares(prior: &Prior<'_>, statistics: &[f64], shares: &mut [f64]) {
 
 impl LatentClassModel for DawidSkene<'_> {
     fn shape(&self) -> ModelShape {
-        ModelShape {
-            rows: self.answers.tasks(),
-            classes: self.shape.classes,
-            statistics: self.shape.parameters_len(),
-        }
+        ModelShape::by_blocks(self.answers.tasks(), self.shape.classes, self.shape.parameters_len())
     }
 
     #[inline(always)]

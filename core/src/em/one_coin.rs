@@ -97,11 +97,8 @@ impl<'a> OneCoin<'a> {
 
 impl LatentClassModel for OneCoin<'_> {
     fn shape(&self) -> ModelShape {
-        ModelShape {
-            rows: self.answers.tasks(),
-            classes: self.answers.labels(),
-            statistics: self.answers.labels() + 2 * self.answers.workers(),
-        }
+        let classes = self.answers.labels();
+        ModelShape::by_blocks(self.answers.tasks(), classes, classes + 2 * self.answers.workers())
     }
 
     #[inline(always)]

@@ -1,5 +1,7 @@
 //! Lengths and prior of a mixture of binary columns.
 
+use super::tables::entries;
+use crate::em::lanes::{ALIGNMENT_SLACK, padded};
 use crate::em::{ActiveColumns, EmError, check_number};
 use crate::observations::PackedRows;
 
@@ -32,7 +34,12 @@ impl BernoulliShape {
 
     /// Values of the tables that the expectation adds up.
     pub fn tables_len(&self) -> usize {
-        2 * self.columns * self.classes
+        self.entries() * padded(self.classes) + ALIGNMENT_SLACK
+    }
+
+    /// Entries of one block of lanes.
+    pub(super) fn entries(&self) -> usize {
+        entries(self.columns, if self.missing { 3 } else { 2 })
     }
 }
 

@@ -2,7 +2,7 @@
 
 use mixlet_core::em::dawid_skene::{DawidSkene, DawidSkeneShape, Prior};
 use mixlet_core::em::pooled::{pooled_confusion, pooled_strength};
-use mixlet_core::em::{BLOCK_ROWS, EmError, FitSettings, LatentClassModel, Round, Stop};
+use mixlet_core::em::{BLOCK_ROWS, EmError, FitSettings, LatentClassModel, ModelShape, Round, Stop};
 
 use super::starts::Initial;
 use super::{Collapse, CrowdFit, Method, PooledPrior, Pseudocount, Task, collapse};
@@ -23,11 +23,7 @@ pub(super) struct Workspace {
 impl Workspace {
     pub fn new(task: Task<'_>) -> Self {
         let shape = DawidSkeneShape::of(task.answers);
-        let model_shape = mixlet_core::em::ModelShape {
-            rows: task.answers.tasks(),
-            classes: shape.classes,
-            statistics: shape.parameters_len(),
-        };
+        let model_shape = ModelShape::by_blocks(task.answers.tasks(), shape.classes, shape.parameters_len());
         let values = vec![0.0; shape.parameters_len()];
         let shards = Shards::new(task.answers, model_shape);
         Self { shape, log_parameters: values.clone(), statistics: values, shards }

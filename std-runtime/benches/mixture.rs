@@ -1,0 +1,292 @@
+//! What a round of a binary mixture costs: packed rows and tables beside dense products.
+//!
+//! `cargo bench -p mixlet-runtime --bench mixture` runs all tables; `… -- rounds`, `… -- threads`, `… -- shapes` and
+//! `… -- scale 100000 1000000 10000000` (rows) one of them. Every row is a process of its own. The data: MNIST test
+//! images from `../shared`, tiled, two bits in a hundred flipped; generated rows where they are absent.
+
+use std::error::Error;
+use std::fs::{self, File};
+use std::hint::black_box;
+use std::io::Read;
+use std::process::Command;
+use std::time::Instant;
+
+use flate2::read::GzDecoder;
+use mixlet_core::em::bernoulli::{Bernoulli, BernoulliPrior, BernoulliShape};
+use mixlet_core::em::{FitSettings, Lane, LatentClassModel, RowFacts};
+use mixlet_core::observations::{PackedRows, row_words};
+use mixlet_runtime::threads::{self, Shards};
+use rand_core::{Rng, SeedableRng};
+use rand_pcg::Pcg64Mcg;
+
+const IMAGES: &str =
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/data/mnist/t10k-images-idx3-ubyte.gz");
+const ROWS: usize = 60_000;
+const COLUMNS: usize = 784;
+const CLASSES: usize = 10;
+
+type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+
+fn main() -> Outcome {
+    let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
+    let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match &words[..] {
+        ["one-round-row", what] => round_row(what),
+        ["one-thread-row", threads] => thread_row(threads.parse()?),
+        ["one-shape-row", rows, columns, classes] => {
+            shape_row(rows.parse()?, columns.parse()?, classes.parse()?)
+        }
+        ["rounds"] => rounds(),
+        ["threads"] => two_threads(),
+        ["shapes"] => shapes(),
+        ["scale", sizes @ ..] => scale(sizes),
+        _ => rounds()
+            .and_then(|()| two_threads())
+            .and_then(|()| shapes())
+            .and_then(|()| scale(&["100000", "1000000"])),
+    }
+}
+
+/// Runs one row in a process of its own.
+fn row(arguments: &[&str]) -> Outcome {
+    let status = Command::new(std::env::current_exe()?).args(arguments).status()?;
+    if status.success() { Ok(()) } else { Err("a row failed".into()) }
+}
+
+/// One thread, [`ROWS`] × [`COLUMNS`], [`CLASSES`].
+fn rounds() -> Outcome {
+    println!("round                 CPU ms  wall ms  peak MB");
+    ["f32", "f64", "missing-1", "missing-5", "missing-20", "missing-50", "gemm"]
+        .iter()
+        .try_for_each(|what| row(&["one-round-row", what]))
+}
+
+fn round_row(what: &str) -> Outcome {
+    threads::start(Some(1))?;
+    let bits = Bits::new(ROWS, COLUMNS)?;
+    let cost = match what.strip_prefix("missing-") {
+        Some(percent) => {
+            let present = bits.present(percent.parse::<u64>()?);
+            let values: Vec<u64> =
+                bits.values.iter().zip(&present).map(|(value, mask)| value & mask).collect();
+            drop(bits.values);
+            packed::<f32>(PackedRows::new(ROWS, COLUMNS, &values)?.with_present(&present)?, CLASSES)?
+        }
+        None if what == "f64" => packed::<f64>(bits.rows()?, CLASSES)?,
+        None if what == "gemm" => dense(&bits)?,
+        None => packed::<f32>(bits.rows()?, CLASSES)?,
+    };
+    println!("{what:<18} {:>9.2} {:>8.2} {:>8.1}", cost.cpu_ms, cost.wall_ms, peak_bytes()? / 1e6);
+    Ok(())
+}
+
+fn two_threads() -> Outcome {
+    println!("threads  wall ms a round");
+    ["1", "2"].iter().try_for_each(|threads| row(&["one-thread-row", threads]))
+}
+
+fn thread_row(threads: usize) -> Outcome {
+    let bits = Bits::new(ROWS, COLUMNS)?;
+    threads::start(Some(threads))?;
+    let cost = packed::<f32>(bits.rows()?, CLASSES)?;
+    println!("{threads:>7} {:>16.2}", cost.wall_ms);
+    Ok(())
+}
+
+/// Cost a value over numbers of rows, columns and classes.
+fn shapes() -> Outcome {
+    println!("      rows  columns  classes  CPU ms a round  ps a value  peak MB");
+    for (columns, classes) in [(100, 10), (784, 2), (784, 5), (784, 10), (784, 30), (3136, 10)] {
+        row(&["one-shape-row", &ROWS.to_string(), &columns.to_string(), &classes.to_string()])?;
+    }
+    Ok(())
+}
+
+fn scale(sizes: &[&str]) -> Outcome {
+    println!("      rows  columns  classes  CPU ms a round  ps a value  peak MB");
+    sizes.iter().try_for_each(|rows| row(&["one-shape-row", rows, "784", "10"]))
+}
+
+fn shape_row(rows: usize, columns: usize, classes: usize) -> Outcome {
+    threads::start(Some(1))?;
+    let bits = Bits::new(rows, columns)?;
+    let cost = packed::<f32>(bits.rows()?, classes)?;
+    let each = cost.cpu_ms * 1e9 / (rows * columns) as f64;
+    println!(
+        "{rows:>10} {columns:>8} {classes:>8} {:>15.2} {each:>11.1} {:>8.1}",
+        cost.cpu_ms,
+        peak_bytes()? / 1e6
+    );
+    Ok(())
+}
+
+/// Cost of a round.
+struct Cost {
+    cpu_ms: f64,
+    wall_ms: f64,
+}
+
+/// The least of some repetitions: others on the machine only add.
+fn least(repetitions: usize, mut round: impl FnMut() -> Outcome) -> Outcome<Cost> {
+    let mut cost = Cost { cpu_ms: f64::INFINITY, wall_ms: f64::INFINITY };
+    round()?;
+    for _ in 0..repetitions {
+        let (start, cpu) = (Instant::now(), thread_seconds()?);
+        round()?;
+        cost.cpu_ms = cost.cpu_ms.min(1e3 * (thread_seconds()? - cpu));
+        cost.wall_ms = cost.wall_ms.min(1e3 * start.elapsed().as_secs_f64());
+    }
+    Ok(cost)
+}
+
+fn packed<T: Lane>(rows: PackedRows<'_>, classes: usize) -> Outcome<Cost> {
+    let shape = BernoulliShape::of(rows, classes);
+    let (mut parameters, mut tables) =
+        (vec![0.0; shape.parameters_len()], vec![T::default(); shape.tables_len()]);
+    let prior = BernoulliPrior::default();
+    let mut model = Bernoulli::new(rows, classes, RowFacts::default(), prior, &mut parameters, &mut tables)?;
+    model.set_random(&mut Pcg64Mcg::seed_from_u64(0));
+    let mut shards = Shards::of_rows(rows.columns(), model.shape());
+    let mut statistics = vec![0.0; shape.statistics_len()];
+    // Each fit of one round ends with an expectation; a maximisation completes the round.
+    let settings = FitSettings { rounds: 1, tolerance: 0.0 };
+    let repetitions = (20 * ROWS / rows.rows()).clamp(2, 50);
+    least(repetitions, || {
+        shards.fit(&mut model, settings, &mut statistics, |_| ())?;
+        model.maximize(&statistics);
+        Ok(())
+    })
+}
+
+/// The two products of a round, `X · log C` and `Xᵀ · Q`, through the `gemm` crate; nothing else of it.
+fn dense(bits: &Bits) -> Outcome<Cost> {
+    let rows = bits.rows()?;
+    let value = |row: usize, column: usize| f32::from(u8::from(rows.value(row, column) == Some(true)));
+    let x: Vec<f32> = (0..ROWS).flat_map(|row| (0..COLUMNS).map(move |column| value(row, column))).collect();
+    let log_odds = vec![0.5; COLUMNS * CLASSES];
+    let mut joints = vec![0.0; ROWS * CLASSES];
+    let mut ones = vec![0.0; COLUMNS * CLASSES];
+    let mut cost = [Cost { cpu_ms: 0.0, wall_ms: 0.0 }, Cost { cpu_ms: 0.0, wall_ms: 0.0 }];
+    cost[0] = least(20, || {
+        product((ROWS, COLUMNS, CLASSES), (&x, COLUMNS, 1), &log_odds, &mut joints);
+        black_box(&joints);
+        Ok(())
+    })?;
+    cost[1] = least(20, || {
+        product((COLUMNS, ROWS, CLASSES), (&x, 1, COLUMNS), &joints, &mut ones);
+        black_box(&ones);
+        Ok(())
+    })?;
+    println!("  X · log C {:>9.2} {:>8.2}", cost[0].cpu_ms, cost[0].wall_ms);
+    println!("  Xᵀ · Q    {:>9.2} {:>8.2}", cost[1].cpu_ms, cost[1].wall_ms);
+    let [first, second] = cost;
+    Ok(Cost { cpu_ms: first.cpu_ms + second.cpu_ms, wall_ms: first.wall_ms + second.wall_ms })
+}
+
+/// `out [m, n] = a [m, k] · b [k, n]`; `b` and `out` are row-major, `a` has the given strides.
+fn product((m, k, n): (usize, usize, usize), a: (&[f32], usize, usize), b: &[f32], out: &mut [f32]) {
+    let (a, row_stride, column_stride) = a;
+    assert!(a.len() == m * k && b.len() == k * n && out.len() == m * n);
+    // SAFETY: the lengths have just been checked, and the strides stay within them.
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            out.as_mut_ptr(),
+            1,
+            n as isize,
+            false,
+            a.as_ptr(),
+            column_stride as isize,
+            row_stride as isize,
+            b.as_ptr(),
+            1,
+            n as isize,
+            0.0f32,
+            1.0f32,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}
+
+struct Bits {
+    rows: usize,
+    columns: usize,
+    values: Vec<u64>,
+}
+
+impl Bits {
+    /// Images repeated to the number of columns and rows, with noise.
+    fn new(rows: usize, columns: usize) -> Outcome<Self> {
+        let images = images()?;
+        let (count, words) = (images.len() / COLUMNS, row_words(columns));
+        let mut random = Pcg64Mcg::seed_from_u64(1);
+        let mut values = vec![0; rows * words];
+        for (row, values) in values.chunks_exact_mut(words).enumerate() {
+            let image = &images[row % count * COLUMNS..][..COLUMNS];
+            for column in 0..columns {
+                values[column / 64] |= u64::from(image[column % COLUMNS]) << (column % 64);
+            }
+            // Three of 2⁻⁵ · ¾: two bits in a hundred.
+            for (nth, word) in values.iter_mut().enumerate() {
+                let noise = (0..5).fold(u64::MAX, |noise, _| noise & random.next_u64());
+                let less = random.next_u64() | random.next_u64();
+                let used = (columns - nth * 64).min(64);
+                *word ^= noise & less & (u64::MAX >> (64 - used));
+            }
+        }
+        Ok(Self { rows, columns, values })
+    }
+
+    fn rows(&self) -> Outcome<PackedRows<'_>> {
+        Ok(PackedRows::new(self.rows, self.columns, &self.values)?)
+    }
+
+    /// A mask from which `percent` of the values are missing.
+    fn present(&self, percent: u64) -> Vec<u64> {
+        let mut random = Pcg64Mcg::seed_from_u64(2);
+        let mut mask = vec![0u64; self.values.len()];
+        for row in mask.chunks_exact_mut(row_words(self.columns)) {
+            for column in 0..self.columns {
+                let present = random.next_u64() % 100 >= percent;
+                row[column / 64] |= u64::from(present) << (column % 64);
+            }
+        }
+        mask
+    }
+}
+
+/// One byte a pixel, 0 or 1.
+fn images() -> Outcome<Vec<u8>> {
+    let Ok(file) = File::open(IMAGES) else {
+        let mut random = Pcg64Mcg::seed_from_u64(3);
+        let prototypes: Vec<u64> = (0..CLASSES * COLUMNS).map(|_| random.next_u64() % 100).collect();
+        let pixel = |(nth, word): (usize, u64)| {
+            let class = nth / COLUMNS % CLASSES;
+            u8::from(word % 100 < prototypes[class * COLUMNS + nth % COLUMNS])
+        };
+        return Ok((0..1000 * COLUMNS).map(|nth| pixel((nth, random.next_u64()))).collect());
+    };
+    let mut bytes = Vec::new();
+    GzDecoder::new(file).read_to_end(&mut bytes)?;
+    bytes.drain(..16);
+    bytes.iter_mut().for_each(|pixel| *pixel = u8::from(*pixel >= 128));
+    Ok(bytes)
+}
+
+/// Processor time of this thread, which other programs on the machine do not add to.
+fn thread_seconds() -> Outcome<f64> {
+    let text = fs::read_to_string("/proc/thread-self/schedstat")?;
+    Ok(text.split_whitespace().next().ok_or("no schedstat")?.parse::<f64>()? * 1e-9)
+}
+
+/// The most memory this process ever had.
+fn peak_bytes() -> Outcome<f64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).ok_or("no VmHWM")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<f64>()? * 1024.0)
+}
