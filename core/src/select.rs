@@ -18,6 +18,7 @@ pub mod null;
 pub mod pairs;
 pub mod residue;
 pub mod stagewise;
+pub mod tree;
 
 pub use information::{Estimator, mutual_information};
 pub use pairs::{Pairs, order_by_information, worker_information};

@@ -19,6 +19,7 @@ pub mod methods;
 pub mod model;
 pub mod pairs;
 pub mod stagewise;
+pub mod tree;
 pub mod truth;
 mod view;
 pub mod write;

@@ -2,8 +2,8 @@
 
 #![allow(dead_code, reason = "each test program uses a part")]
 
-pub mod columns;
 pub mod bernoulli;
+pub mod columns;
 pub mod command;
 pub mod crowd;
 pub mod dawid_skene;
