@@ -10,6 +10,7 @@
 //! * [`stagewise`]: classes and columns found one after the other; [`pairs`]: what columns tell about each other.
 //! * [`analysis`]: everything that is shown of a mixture; [`truth`]: classes against known labels.
 //! * [`model`]: a fitted mixture as a file, and classes of new rows; [`write`]: tables for the user.
+//! * [`report`]: the page with pictures; [`page`]: the page of one analysis.
 
 pub mod analysis;
 pub mod criteria;
@@ -17,7 +18,9 @@ mod engine;
 pub mod fit;
 pub mod methods;
 pub mod model;
+pub mod page;
 pub mod pairs;
+pub mod report;
 pub mod stagewise;
 pub mod tree;
 pub mod truth;

@@ -92,6 +92,24 @@ fn place(path: &Path) -> PathBuf {
     })
 }
 
+/// The file and its folder: the rest of the path says little.
+pub(super) fn title(path: &Path) -> String {
+    let mut parts: Vec<_> = path.iter().rev().take(2).collect();
+    parts.reverse();
+    parts.iter().collect::<PathBuf>().display().to_string()
+}
+
+/// The command that does this again, as one would type it.
+pub(super) fn command_line() -> String {
+    let plain = |character: char| character.is_alphanumeric() || "-_./=,:+@%".contains(character);
+    let typed = |word: String| match !word.is_empty() && word.chars().all(plain) {
+        true => word,
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    };
+    let words = std::env::args_os().skip(1).map(|word| typed(word.to_string_lossy().into_owned()));
+    ["mixlet".to_owned()].into_iter().chain(words).collect::<Vec<_>>().join(" ")
+}
+
 /// Lines of `name  text`, for a person.
 #[derive(Default)]
 pub(super) struct Lines {

@@ -27,6 +27,15 @@ pub enum MixtureProblem {
         /// Number of columns.
         columns: usize,
     },
+    /// Sides of a picture that the columns do not fill.
+    Picture {
+        /// Its height.
+        height: usize,
+        /// Its width.
+        width: usize,
+        /// Number of columns.
+        columns: usize,
+    },
     /// No column holds two values.
     AllConstant {
         /// Number of columns.
@@ -51,6 +60,13 @@ impl fmt::Display for MixtureProblem {
                     "none of {columns} depends on the others beyond chance, so there are no classes to find; "
                 )?;
                 write!(f, "leave out --select to look for them all the same")
+            }
+            Self::Picture { height, width, columns } => {
+                let columns = things(columns, "column");
+                write!(
+                    f,
+                    "--image {height}x{width} does not fit {columns}, expected sides whose product that is"
+                )
             }
             Self::AllConstant { columns } => {
                 let columns = things(columns, "column");

@@ -5,13 +5,13 @@ use std::time::Instant;
 
 use super::options::{FitOptions, Side, StartOption};
 use super::{json, summary};
-use crate::cli::output::{log, print, print_aside, print_json};
+use crate::cli::output::{command_line, log, print, print_aside, print_json, title};
 use crate::cli::progress::Progress;
-use crate::error::Result;
+use crate::error::{Error, MixtureProblem, Result};
 use crate::mixture::analysis::{Analysis, AnalysisOptions};
 use crate::mixture::fit::{self, Start};
 use crate::mixture::model::MixtureModel;
-use crate::mixture::write;
+use crate::mixture::{page, write};
 use crate::output::write_file;
 use crate::rows::{Labels, Rows, read_labels, read_responsibilities, read_rows, read_weights};
 
@@ -23,6 +23,7 @@ pub(super) fn run(options: &FitOptions) -> Result<()> {
     let clock = Instant::now();
     let reading = options.input.read_options();
     let rows = read_rows(&options.data, &reading, &mut |read, total| progress.bytes(read, total))?;
+    picture(options, &rows)?;
     let analysis_options = analysis_options(options, &rows)?;
     let read = clock.elapsed().as_secs_f64();
     let shared = progress.shared();
@@ -92,5 +93,23 @@ fn write_outputs(options: &FitOptions, rows: &Rows, analysis: &Analysis) -> Resu
         write::columns(out, rows, &analysis.columns, &analysis.fit.parameters)
     })?;
     let reading = options.input.read_options();
-    write_to(&outputs.save, &|out| MixtureModel::new(rows, &reading, analysis).write(out))
+    write_to(&outputs.save, &|out| MixtureModel::new(rows, &reading, analysis).write(out))?;
+    if let Some(path) = &outputs.report {
+        let picture = picture(options, rows)?;
+        let html = page::page(rows, analysis, picture, &title(&options.data), &command_line())?;
+        write_file(path, |out| out.write_all(html.as_bytes()))?;
+    }
+    Ok(())
+}
+
+/// The sides of a row that is a picture.
+fn picture(options: &FitOptions, rows: &Rows) -> Result<Option<(usize, usize)>> {
+    match options.outputs.image {
+        Some((height, width)) if height.saturating_mul(width) != rows.columns.len() => {
+            let columns = rows.columns.len();
+            Err(Error::Mixture(MixtureProblem::Picture { height, width, columns }))
+        }
+        Some(sides) => Ok(Some(sides)),
+        None => Ok(rows.picture),
+    }
 }

@@ -1,0 +1,53 @@
+//! The fit itself: the objective round by round, and how columns and classes were found.
+
+use super::{MixtureReport, StepLine};
+use crate::report::chart::{Picture, Shape};
+use crate::report::number::{count, decimal, things};
+use crate::report::page::{Section, card, columns};
+use crate::report::{PictureError, curve};
+
+/// Nothing to say without rounds.
+pub(super) fn section<'a>(report: &MixtureReport<'_>) -> Result<Option<Section<'a>>, PictureError> {
+    let objective = &report.objective[..];
+    let (Some(first), Some(last)) = (objective.first(), objective.last()) else { return Ok(None) };
+    let title = "Objective by round";
+    let help = format!(
+        "Log-likelihood plus log-prior, from {} to {} in {}. A flat end is a finished fit.",
+        decimal(*first, 2),
+        decimal(*last, 2),
+        things(objective.len(), "round"),
+    );
+    let picture = Picture { id: "objective", title, description: &help, shape: Shape::Wide };
+    let svg = picture.draw(|canvas| curve::by_round(canvas, objective, "Objective"))?;
+    let body = card(title, &help, &svg) + &steps(&report.steps)?;
+    let lead =
+        "Each round sorts the rows into the classes, then learns the classes from their rows.".to_owned();
+    Ok(Some(Section { id: "fit", title: "Fit", lead, body }))
+}
+
+/// Columns and what is left unexplained, round by round.
+fn steps(steps: &[StepLine]) -> Result<String, PictureError> {
+    let Some(last) = steps.last() else { return Ok(String::new()) };
+    let curve = |id, title, help: &str, name: &str, values: Vec<f64>| {
+        let picture = Picture { id, title, description: help, shape: Shape::Half };
+        let svg = picture.draw(|canvas| curve::by_round(canvas, &values, name))?;
+        Ok::<_, PictureError>(card(title, help, &svg))
+    };
+    let found = format!(
+        "{} and {} at the end; the pair that the classes explain least joins in.",
+        things(last.columns, "column"),
+        if last.classes == 1 {
+            "1 class".to_owned()
+        } else {
+            format!("{} classes", count(last.classes as u64))
+        }
+    );
+    let active = steps.iter().map(|step| step.columns as f64).collect();
+    let unexplained = steps.iter().map(|step| step.information).collect();
+    let left =
+        "The largest mutual information of two columns within the classes, in nats: what is left to explain.";
+    Ok(columns(&[
+        curve("active", "Selected columns by round", &found, "Columns", active)?,
+        curve("unexplained", "Unexplained by round", left, "Information in nats", unexplained)?,
+    ]))
+}
