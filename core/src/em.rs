@@ -14,6 +14,7 @@ use core::ops::Range;
 mod active;
 pub mod bernoulli;
 pub mod categorical;
+pub mod criteria;
 pub mod dawid_skene;
 mod error;
 mod facts;
@@ -22,6 +23,7 @@ pub mod one_coin;
 pub mod pooled;
 pub mod spectral;
 pub mod start;
+pub mod stepwise;
 
 pub use active::ActiveColumns;
 pub use error::EmError;

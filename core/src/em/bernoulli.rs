@@ -4,12 +4,14 @@
 
 mod columns;
 mod shape;
+mod stream;
 mod tables;
 
 use core::ops::Range;
 
 use columns::BitColumns;
 pub use shape::{BernoulliPrior, BernoulliShape};
+pub use stream::{BernoulliStream, stream_scratch_len, stream_state_len};
 use tables::codes;
 
 use super::lanes::{Classes, LaneBlock, aligned, aligned_mut, lanes, sweep_scratch_len};

@@ -41,6 +41,8 @@ pub enum EmError {
         /// The largest allowed value.
         most: f64,
     },
+    /// The exponent of a step size is not above one half and at most one.
+    StepExponent(f64),
     /// A pseudocount, weight or tolerance is negative or not a number.
     NotANonNegativeNumber {
         /// Which setting.
@@ -70,6 +72,9 @@ impl fmt::Display for EmError {
             }
             Self::Floor { value, most } => {
                 write!(f, "floor is {value}, expected a number above 0 and at most {most}")
+            }
+            Self::StepExponent(value) => {
+                write!(f, "exponent of the step size is {value}, expected a number above 0.5 and at most 1")
             }
             Self::NotANonNegativeNumber { what, value } => {
                 write!(f, "{what} is {value}, expected a number that is not negative")

@@ -4,7 +4,7 @@ use core::iter::Zip;
 use core::ops::Range;
 use core::slice::ChunksExact;
 
-use super::tables::{GROUP, HALF_GROUPS, first_column, half_codes, unfold};
+use super::tables::{GROUP, HALF_GROUPS, code, first_column, group_bytes, unfold};
 use crate::em::ActiveColumns;
 use crate::em::lanes::{Aligned, Lane, LaneBlock, LaneColumns, add, add_wide, narrow};
 use crate::observations::{PackedRows, row_words};
@@ -35,9 +35,9 @@ impl<'a> WordOfRows<'a> {
     }
 
     #[inline(always)]
-    fn codes<const RADIX: usize>(&self, values: &[u64], present: &[u64], half: usize) -> [u8; HALF_GROUPS] {
+    fn bytes<const RADIX: usize>(&self, values: &[u64], present: &[u64], half: usize) -> [u8; HALF_GROUPS] {
         let of = |words: &[u64]| words.get(self.word).copied().unwrap_or(0);
-        half_codes::<RADIX>(of(values), of(present), half)
+        group_bytes::<RADIX>(of(values), of(present), half)
     }
 }
 
@@ -153,13 +153,13 @@ fn look_up<T: Lane, const L: usize, const RADIX: usize, const CODES: usize>(
     for (row, (values, present)) in log_joints.chunks_exact_mut(block.of).zip(word.rows()) {
         let Some(log_joint) = row.get_mut(block.place) else { continue };
         let (mut sum, mut more) = ([T::default(); L], [T::default(); L]);
-        for (table, code) in even.iter().zip(&word.codes::<RADIX>(values, present, 0)) {
-            if let Some(entry) = table.get(usize::from(*code)) {
+        for (table, byte) in even.iter().zip(&word.bytes::<RADIX>(values, present, 0)) {
+            if let Some(entry) = table.get(code::<RADIX>(*byte)) {
                 add(&mut sum, entry);
             }
         }
-        for (table, code) in odd.iter().zip(&word.codes::<RADIX>(values, present, 1)) {
-            if let Some(entry) = table.get(usize::from(*code)) {
+        for (table, byte) in odd.iter().zip(&word.bytes::<RADIX>(values, present, 1)) {
+            if let Some(entry) = table.get(code::<RADIX>(*byte)) {
                 add(&mut more, entry);
             }
         }
@@ -179,8 +179,8 @@ fn fill_buckets<T: Lane, const L: usize, const RADIX: usize, const CODES: usize>
     for (row, (values, present)) in responsibilities.chunks_exact(block.of).zip(word.rows()) {
         let Some(row) = row.get(block.place) else { continue };
         let row = narrow::<T, L>(row);
-        for (buckets, code) in buckets.iter_mut().zip(&word.codes::<RADIX>(values, present, half)) {
-            if let Some(bucket) = buckets.get_mut(usize::from(*code)) {
+        for (buckets, byte) in buckets.iter_mut().zip(&word.bytes::<RADIX>(values, present, half)) {
+            if let Some(bucket) = buckets.get_mut(code::<RADIX>(*byte)) {
                 add(bucket, &row);
             }
         }

@@ -1,6 +1,7 @@
 //! Lengths and prior of a mixture of binary columns.
 
 use super::tables::entries;
+use crate::em::criteria::free_parameters;
 use crate::em::lanes::{ALIGNMENT_SLACK, padded};
 use crate::em::{ActiveColumns, EmError, check_number};
 use crate::observations::PackedRows;
@@ -25,6 +26,11 @@ impl BernoulliShape {
     /// Values the model keeps: `classes + columns · classes`.
     pub fn parameters_len(&self) -> usize {
         self.classes + self.columns * self.classes
+    }
+
+    /// Numbers that a fit estimates.
+    pub fn free_parameters(&self) -> usize {
+        free_parameters(self.classes, self.columns)
     }
 
     /// Expected sufficient statistics: as many as parameters, and once more `columns · classes` where values may be missing.

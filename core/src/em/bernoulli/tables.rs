@@ -53,24 +53,19 @@ const TERNARY: [u8; 256] = {
     table
 };
 
-/// The codes of the even (`half` 0) or of the odd groups (1) of a word.
+/// A byte for each of the even (`half` 0) or odd (1) groups of a word: values, and above them what is present.
 #[inline(always)]
-pub(super) fn half_codes<const RADIX: usize>(values: u64, present: u64, half: usize) -> [u8; HALF_GROUPS] {
+pub(super) fn group_bytes<const RADIX: usize>(values: u64, present: u64, half: usize) -> [u8; HALF_GROUPS] {
     let values = values >> (half * GROUP) & LOW;
-    if RADIX == 2 {
-        values.to_le_bytes()
-    } else {
-        ternary(values | (present >> (half * GROUP) & LOW) << GROUP)
-    }
+    let present = present >> (half * GROUP) & LOW;
+    (if RADIX == 2 { values } else { values | present << GROUP }).to_le_bytes()
 }
 
+/// The code that a group's byte stands for.
 #[inline(always)]
-fn ternary(bytes: u64) -> [u8; HALF_GROUPS] {
-    let mut codes = bytes.to_le_bytes();
-    for code in &mut codes {
-        *code = TERNARY.get(usize::from(*code)).copied().unwrap_or(0);
-    }
-    codes
+pub(super) fn code<const RADIX: usize>(byte: u8) -> usize {
+    let byte = usize::from(byte);
+    if RADIX == 2 { byte } else { usize::from(TERNARY.get(byte).copied().unwrap_or(0)) }
 }
 
 /// The columns of a group: half words hold every second one.
@@ -145,16 +140,24 @@ pub(super) fn unfold<T: Lane, const L: usize>(buckets: &mut [[T; L]], radix: usi
     for [ones, present] in columns.iter_mut().rev() {
         let below = buckets.len() / radix;
         let Some((low, high)) = core::mem::take(&mut buckets).split_at_mut_checked(below) else { break };
-        for (digit, part) in high.chunks_exact(below.max(1)).enumerate() {
-            let sums = if digit + 2 == radix { &mut *ones } else { &mut *present };
-            for (low, bucket) in low.iter_mut().zip(part) {
-                add(sums, bucket);
-                add(low, bucket);
-            }
-        }
-        // Present are those with a zero, counted above, and those with a one.
+        // The highest digit says one; below it, where values may be missing, zero.
+        let (zeros_high, ones_high) = high.split_at(high.len().saturating_sub(below));
+        *ones = fold_into(low, ones_high);
+        *present = fold_into(low, zeros_high);
         add(present, ones);
         buckets = low;
     }
     columns
+}
+
+/// The sum of buckets, which are also added to those that differ in the digit alone.
+#[inline(always)]
+fn fold_into<T: Lane, const L: usize>(low: &mut [[T; L]], high: &[[T; L]]) -> [T; L] {
+    let mut total = [T::default(); L];
+    for (low, bucket) in low.iter_mut().zip(high) {
+        let bucket = *bucket;
+        add(&mut total, &bucket);
+        add(low, &bucket);
+    }
+    total
 }

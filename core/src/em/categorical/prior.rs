@@ -1,5 +1,6 @@
 //! Lengths and prior of a mixture of categorical columns.
 
+use crate::em::criteria::free_parameters;
 use crate::em::{ActiveColumns, EmError, check_number};
 use crate::observations::Codes;
 
@@ -23,6 +24,11 @@ impl CategoricalShape {
     /// Values the model keeps, and as many expected sufficient statistics: `classes + cells · classes`.
     pub fn parameters_len(&self) -> usize {
         self.classes + self.cells * self.classes
+    }
+
+    /// Numbers that a fit estimates: in each class, one less than codes for every column.
+    pub fn free_parameters(&self) -> usize {
+        free_parameters(self.classes, self.cells - self.columns)
     }
 
     /// Values of the table that the expectation adds up.
