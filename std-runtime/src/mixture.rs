@@ -2,10 +2,10 @@
 //!
 //! ```text
 //!   rows ─► pairs: information of columns ─► stagewise | forward | backward | tree ─► parameters, columns, trace
-//!     └───► fit: EM from several starts ─► criteria: how many classes ─► analysis ─► write, model, report
+//!     └───► fit: EM from several starts ─► candidates: how many classes ─► analysis ─► write, model, report
 //! ```
 //!
-//! * [`fit`]: EM from several starts, the best of which is kept; [`criteria`]: how many classes.
+//! * [`fit`]: EM from several starts, the best of which is kept; [`candidates`]: how many classes.
 //! * [`methods`]: one face for all methods.
 //! * [`stagewise`]: classes and columns found one after the other; [`pairs`]: what columns tell about each other.
 //! * [`analysis`]: everything that is shown of a mixture; [`truth`]: classes against known labels.
@@ -13,7 +13,7 @@
 //! * [`report`]: the page with pictures; [`page`]: the page of one analysis.
 
 pub mod analysis;
-pub mod criteria;
+pub mod candidates;
 mod engine;
 pub mod fit;
 pub mod methods;
@@ -38,11 +38,13 @@ use crate::rows::{Cells, Rows};
 )]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
-    /// EM from random or given starts.
+    /// EM from random or given starts
     #[default]
     Em,
-    /// One class at first; the pair of columns that is explained least splits a class.
+    /// One class at first; the pair of columns that is explained least splits a class
     Stagewise,
+    /// Two classes, each of which falls into two by columns of its own, and so on
+    Tree,
 }
 
 /// How many columns speak for the classes.

@@ -7,13 +7,14 @@ mod held_out;
 use std::ops::RangeInclusive;
 use std::time::Instant;
 
-use mixlet_core::em::{ActiveColumns, Round};
+use mixlet_core::em::{ActiveColumns, Round, criteria};
 use serde::Serialize;
 
-use super::criteria::{Candidate, Judged, best_by_bic, class_entropy};
-use super::fit::{self, FitOptions, MixtureFit, Task};
+use super::candidates::{Candidate, best_by_bic};
+use super::fit::{FitOptions, MixtureFit, Task};
 use super::methods::{Found, MethodOptions, Step, find};
 use super::model::mask;
+use super::tree::{Tree, TreeOptions};
 use super::truth::{TruthScore, label_shares};
 use super::view;
 use super::{Method, Select};
@@ -31,8 +32,10 @@ pub struct AnalysisOptions {
     pub classes: RangeInclusive<usize>,
     /// How classes are found.
     pub method: Method,
-    /// How many columns speak for them.
+    /// How many columns speak for them; in a tree, in every node.
     pub select: Select,
+    /// Nodes on a path of a tree at most.
+    pub depth: u32,
     /// How each number of them is fitted.
     pub fit: FitOptions,
     /// The share of rows that take no part in the fit and test it.
@@ -50,6 +53,7 @@ impl AnalysisOptions {
             classes: classes..=classes,
             method: Method::Em,
             select: Select::All,
+            depth: TreeOptions::default().depth,
             fit: FitOptions::default(),
             held_out: None,
             weights: None,
@@ -125,6 +129,8 @@ pub struct Analysis {
     pub steps: Vec<Step>,
     /// Against known classes, by the selected columns alone, where all columns were fitted in the end.
     pub truth_by_selected: Option<TruthScore>,
+    /// The tree whose leaves are the classes.
+    pub tree: Option<Tree>,
     /// Against known classes.
     pub truth: Option<Truth>,
     /// On rows that took no part.
@@ -183,7 +189,7 @@ impl Analysis {
         (candidates, chosen, best): (Vec<Candidate>, usize, Tried),
     ) -> Result<Self> {
         let Tried { found, posteriors, .. } = best;
-        let Found { fit, selected, is_fitted_by_selected, steps, by_selected } = found;
+        let Found { fit, selected, is_fitted_by_selected, steps, by_selected, tree } = found;
         let classes = fit.parameters.classes();
         let is_fitted = |row: usize| held_out.as_ref().is_none_or(|held_out| !held_out.contains(row));
         let score = |posteriors: &[f64]| {
@@ -210,6 +216,7 @@ impl Analysis {
             selected: selected.unwrap_or_else(|| (0..columns.len() as u32).collect()),
             is_selection: is_fitted_by_selected,
             steps,
+            tree,
             truth_by_selected: by_selected
                 .and_then(|by_selected| score(&by_selected))
                 .map(|truth| truth.score),
@@ -241,6 +248,12 @@ impl Analysis {
         baseline.chain(&self.candidates).collect()
     }
 
+    /// The share of wrong rows against known classes: after the best match, by class labels for a tree.
+    pub fn error_rate(&self) -> Option<f64> {
+        let score = &self.truth.as_ref()?.score;
+        Some(if self.tree.is_some() { score.share_error } else { score.aligned_error })
+    }
+
     /// `[classes]`: rows whose most likely class it is.
     pub fn sizes(&self) -> Vec<usize> {
         let mut sizes = vec![0; self.classes()];
@@ -260,7 +273,8 @@ impl Tried {
         progress: &dyn Progress,
     ) -> Result<Self> {
         let weights = held_out.map_or(options.weights.as_deref(), |held_out| Some(&held_out.fit_weights));
-        let method = MethodOptions { method: options.method, select: options.select, fit: &options.fit };
+        let AnalysisOptions { method, select, depth, fit, .. } = options;
+        let method = MethodOptions { method: *method, select: *select, depth: *depth, fit };
         let observe = |start: usize, round: Round| progress.round(classes, start, round);
         let found = find(view(rows)?, weights, classes, method, &observe)?;
         let active = found.selected.as_ref().filter(|_| found.is_fitted_by_selected);
@@ -268,24 +282,23 @@ impl Tried {
         let columns = ActiveColumns { mask: active.as_deref(), partial: false };
         let task = Task { rows: view(rows)?, weights, active: columns };
         let fit = &found.fit;
-        let (posteriors, log_likelihood) = fit::posteriors(task, &fit.parameters)?;
-        let judged = Judged {
-            classes,
-            log_likelihood,
-            entropy: class_entropy(&posteriors, classes, weights),
-            rows: weights.map_or(rows.len() as f64, |weights| weights.iter().sum()),
-            free_parameters: free_parameters(rows, classes, columns),
-        };
+        let (posteriors, log_likelihood) = found.posteriors(task)?;
+        // The leaves of a tree are as many as there are.
+        let classes = fit.parameters.classes();
+        let mass = weights.map_or(rows.len() as f64, |weights| weights.iter().sum());
+        let free_parameters = free_parameters(rows, classes, columns);
+        let entropy = criteria::entropy(&posteriors, classes, weights);
+        let bic = criteria::bic(log_likelihood, free_parameters, mass);
         let held_out_log_likelihood =
             held_out.map(|held_out| held_out.log_likelihood(rows, fit, active.as_deref())).transpose()?;
         let candidate = Candidate {
             classes,
             log_likelihood,
-            free_parameters: judged.free_parameters,
-            bic: judged.bic(),
-            icl: judged.icl(),
-            entropy: judged.entropy,
-            separation: judged.separation(),
+            free_parameters,
+            bic,
+            icl: criteria::icl(bic, entropy),
+            entropy,
+            separation: (classes > 1).then(|| criteria::separation(entropy, mass, classes)),
             held_out: held_out.zip(held_out_log_likelihood).map(|(rows, all)| all / rows.mass()),
             rounds: fit.rounds.len(),
             stop: fit.stop,

@@ -135,6 +135,18 @@ pub fn posteriors(task: Task<'_>, parameters: &Parameters) -> Result<(Vec<f64>, 
     Ok((responsibilities, log_likelihood))
 }
 
+/// The parameters of `classes` classes that responsibilities `[rows, classes]` imply.
+pub(super) fn parameters_of(
+    task: Task<'_>,
+    responsibilities: &[f64],
+    classes: usize,
+    pseudocount: f64,
+) -> Result<Parameters> {
+    let engine = task.engine(pseudocount);
+    let even = engine.random_start(classes, &mut Pcg64::seed_from_u64(0));
+    engine.maximized(&even, task.active, responsibilities)
+}
+
 fn one_start(
     task: Task<'_>,
     classes: usize,
@@ -154,7 +166,7 @@ fn one_start(
             if found != expected {
                 return Err(EmError::Length { what, found, expected }.into());
             }
-            engine.maximized(&random(), task.active, given)?
+            parameters_of(task, given, classes, options.pseudocount)?
         }
     };
     let mut rounds = Vec::new();

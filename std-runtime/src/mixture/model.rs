@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::analysis::Analysis;
 use super::fit::{self, Task};
+use super::tree::Tree;
 use super::{Method, Parameters, view};
 use crate::error::{Error, ModelProblem, Result};
 use crate::rows::{Columns, Family, ReadOptions, Rows};
@@ -38,6 +39,9 @@ pub struct MixtureModel {
     pub selected: Option<Vec<u32>>,
     /// What the labels of each class's rows said, where some were known.
     pub labels: Option<ClassLabels>,
+    /// The tree whose leaves are the classes; only their shares are kept beside it.
+    #[serde(default)]
+    pub tree: Option<Tree>,
 }
 
 /// How values were read, and are read again.
@@ -84,7 +88,14 @@ impl MixtureModel {
             family: rows.family(),
             reading,
             columns: rows.columns.clone(),
-            parameters: analysis.fit.parameters.clone(),
+            parameters: match &analysis.tree {
+                // A thousand leaves of a thousand columns would be a large file, and nobody asks for them.
+                Some(_) => {
+                    Parameters { shares: analysis.fit.parameters.shares.clone(), ..Parameters::default() }
+                }
+                None => analysis.fit.parameters.clone(),
+            },
+            tree: analysis.tree.clone(),
             selected: analysis.is_selection.then(|| analysis.selected.clone()),
             labels,
         }
@@ -146,11 +157,19 @@ impl MixtureModel {
         }
         length("codes", columns.codes.len(), count)?;
         let levels: Vec<usize> = (0..count).map(|column| self.levels(column)).collect();
-        let cells: usize = levels.iter().sum();
+        let cells: usize = if self.tree.is_some() { 0 } else { levels.iter().sum() };
         length("probabilities", parameters.probabilities.len(), cells.saturating_mul(classes))?;
         ModelProblem::check_sums("shares", &parameters.shares, 0, 1)?;
+        if let Some(tree) = &self.tree {
+            length("leaves", tree.leaves, classes)?;
+            if !tree.is_sound(|column| levels.get(column as usize).copied()) {
+                return Err(ModelProblem::Damaged {
+                    reason: "nodes of the tree do not fit together".to_owned(),
+                });
+            }
+        }
         let mut start = 0;
-        for levels in levels {
+        for levels in levels.into_iter().filter(|_| self.tree.is_none()) {
             let end = start + levels * classes;
             let column = parameters.probabilities.get(start..end).unwrap_or(&[]);
             ModelProblem::check_sums("probabilities", column, start, classes)?;
@@ -178,11 +197,17 @@ impl MixtureModel {
         }
     }
 
-    /// The posteriors `[rows, classes]` of new rows, which have this model's columns, and their log-likelihood.
-    pub fn predict(&self, rows: &Rows) -> Result<(Vec<f64>, f64)> {
+    /// The posteriors `[rows, classes]` of new rows, which have this model's columns, and their log-likelihood, which a
+    /// tree does not know.
+    pub fn predict(&self, rows: &Rows) -> Result<(Vec<f64>, Option<f64>)> {
+        if let Some(tree) = &self.tree {
+            return Ok((tree.leaf_posteriors(view(rows)?), None));
+        }
         let mask = self.selected.as_ref().map(|selected| mask(selected, self.columns.len()));
         let active = ActiveColumns { mask: mask.as_deref(), partial: false };
-        fit::posteriors(Task { active, ..Task::of(view(rows)?) }, &self.parameters)
+        let task = Task { active, ..Task::of(view(rows)?) };
+        let (posteriors, log_likelihood) = fit::posteriors(task, &self.parameters)?;
+        Ok((posteriors, Some(log_likelihood)))
     }
 }
 

@@ -3,7 +3,7 @@
 use mixlet_core::em::Stop;
 
 use super::analysis::{Analysis, Truth};
-use super::criteria::Candidate;
+use super::candidates::Candidate;
 use super::report::{
     CandidateLine, ClassLine, ColumnLine, Figure, MixtureReport, StepLine, TruthSummary, ValueLine, render,
 };
@@ -120,6 +120,7 @@ fn method(method: Method) -> &'static str {
     match method {
         Method::Em => "by EM",
         Method::Stagewise => "by stagewise EM",
+        Method::Tree => "leaves of a tree",
     }
 }
 

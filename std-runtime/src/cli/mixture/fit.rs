@@ -9,7 +9,7 @@ use crate::cli::output::{command_line, log, print, print_aside, print_json, titl
 use crate::cli::progress::Progress;
 use crate::error::{Error, MixtureProblem, Result};
 use crate::mixture::analysis::{Analysis, AnalysisOptions};
-use crate::mixture::fit::{self, Start};
+use crate::mixture::fit::Start;
 use crate::mixture::model::MixtureModel;
 use crate::mixture::{page, write};
 use crate::output::write_file;
@@ -47,24 +47,19 @@ pub(super) fn run(options: &FitOptions) -> Result<()> {
 /// Reads what else the fit needs.
 fn analysis_options(options: &FitOptions, rows: &Rows) -> Result<AnalysisOptions> {
     let model = &options.model;
-    let default = fit::FitOptions::default();
     let start = match &model.start {
-        None | Some(StartOption::Random) => Start::Random,
         Some(StartOption::File(path)) => {
-            Start::Given(read_responsibilities(path, rows.len(), *model.classes.start())?)
+            Start::Given(read_responsibilities(path, rows.len(), *model.range().start())?)
         }
+        _ => Start::Random,
     };
+    let default = AnalysisOptions::of_classes(1);
     Ok(AnalysisOptions {
-        classes: model.classes.clone(),
+        classes: model.range(),
         method: model.method,
-        select: model.select.unwrap_or_default(),
-        fit: fit::FitOptions {
-            start,
-            restarts: model.restarts.unwrap_or(default.restarts),
-            settings: model.settings(),
-            pseudocount: model.pseudocount.unwrap_or(default.pseudocount),
-            seed: options.common.seed,
-        },
+        select: model.select(),
+        depth: model.depth.unwrap_or(default.depth),
+        fit: model.fit_options(start, options.common.seed),
         held_out: options.input.held_out,
         weights: match options.input.weights() {
             Side::File(path) => Some(read_weights(path, rows.len())?),

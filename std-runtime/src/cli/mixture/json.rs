@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use crate::mixture::Method;
 use crate::mixture::analysis::{Analysis, HeldOut, Seconds};
-use crate::mixture::criteria::Candidate;
+use crate::mixture::candidates::Candidate;
 use crate::mixture::fit::Restart;
 use crate::mixture::methods::Step;
 use crate::rows::{Family, Rows};
@@ -32,6 +32,7 @@ pub(super) struct FitJson<'a> {
     shares: &'a [f64],
     sizes: Vec<usize>,
     selected: &'a [u32],
+    depth: Option<usize>,
     restarts: &'a [Restart],
     candidates: Vec<&'a Candidate>,
     steps: &'a [Step],
@@ -76,10 +77,11 @@ pub(super) fn fit<'a>(rows: &Rows, analysis: &'a Analysis) -> FitJson<'a> {
         shares: &analysis.fit.parameters.shares,
         sizes: analysis.sizes(),
         selected: &analysis.selected,
+        depth: analysis.tree.as_ref().map(|_| chosen.rounds),
         restarts: &chosen.restarts,
         candidates: analysis.table(),
         steps: &analysis.steps,
-        error_rate: truth.map(|truth| truth.score.aligned_error),
+        error_rate: analysis.error_rate(),
         share_error_rate: truth.map(|truth| truth.score.share_error),
         selected_error_rate: analysis.truth_by_selected.as_ref().map(|score| score.aligned_error),
         truth: truth.map(|truth| TruthJson {

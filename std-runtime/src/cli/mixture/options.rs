@@ -9,6 +9,8 @@ use mixlet_core::em::FitSettings;
 use crate::cli::output::check_paths;
 use crate::cli::{Common, usage};
 use crate::error::{Error, Result};
+use crate::mixture::fit::{self, Start};
+use crate::mixture::tree::TreeOptions;
 use crate::mixture::{Method, Select};
 use crate::output::is_standard_output;
 use crate::rows::{Family, Header, ReadOptions};
@@ -37,6 +39,7 @@ Examples:
   mixlet mixture fit images-idx3-ubyte.gz --classes 10 --truth labels-idx1-ubyte.gz --report report.html
   mixlet mixture fit array.npy --classes 5 --threshold 0.5 --save model.json
   mixlet mixture fit clicks.csv --classes 2 --method stagewise --columns columns.csv
+  mixlet mixture fit images-idx3-ubyte.gz --method tree --depth 8 --truth labels-idx1-ubyte.gz
 
 Columns hold two values each, or any number with --family categorical. An empty field is a missing value.
 Rows, classes and columns without names are counted from 0. An output that is called - goes to standard output.";
@@ -75,28 +78,32 @@ pub(in crate::cli) struct Input {
 #[derive(Args)]
 #[command(next_help_heading = "Method")]
 pub(in crate::cli) struct Model {
-    /// How many classes: a number, or a range of which the best by BIC is kept
+    /// How many classes: a number, or a range of which the best by BIC is kept; a tree finds out by itself
     #[arg(long, value_name = "K|A..B", value_parser = classes)]
-    pub classes: RangeInclusive<usize>,
+    pub classes: Option<RangeInclusive<usize>>,
     /// How they are found
     #[arg(long, value_enum, default_value_t = Method::Em)]
     pub method: Method,
-    /// Which columns speak: all, those that tell more than chance, or the first N by information
+    /// Nodes on a path of a tree at most: up to 2^N classes [default: 8]
+    #[arg(long, value_name = "N", value_parser = depth)]
+    pub depth: Option<u32>,
+    /// Which columns speak: all, those that tell more than chance, or the first N by information; in every node of a
+    /// tree, there auto stands for 50, its default
     #[arg(long, value_name = "all|auto|N", value_parser = select)]
     pub select: Option<Select>,
     /// Where EM starts: random, or a file of classes as --labels writes it
     #[arg(long, value_name = "random|FILE")]
     pub start: Option<StartOption>,
-    /// Random starts, of which the best is kept [default: 1]
+    /// Random starts, of which the best is kept [default: 1; in every node of a tree 3]
     #[arg(long, value_name = "N", value_parser = restarts)]
     pub restarts: Option<usize>,
-    /// Rounds at most [default: 500]
+    /// Rounds at most [default: 500; in every node of a tree 10]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub rounds: Option<u32>,
     /// Stop when the objective gains less than this share of its size; 0 does all rounds [default: 1e-7]
     #[arg(long, value_name = "X", value_parser = usage::not_negative, allow_negative_numbers = true)]
     pub tolerance: Option<f64>,
-    /// Added to the count of every value of every column and class; 0 is maximum likelihood [default: 0.5]
+    /// Added to the count of every value of every column and class; 0 is maximum likelihood [default: 0.5, of a tree 0.1]
     #[arg(long, value_name = "S", value_parser = usage::not_negative, allow_negative_numbers = true)]
     pub pseudocount: Option<f64>,
 }
@@ -162,6 +169,10 @@ fn select(text: &str) -> Result<Select, String> {
     }
 }
 
+fn depth(text: &str) -> Result<u32, String> {
+    usage::whole(text, 24).map(|depth| depth as u32)
+}
+
 fn restarts(text: &str) -> Result<usize, String> {
     usage::whole(text, 100_000)
 }
@@ -221,44 +232,83 @@ impl Input {
 }
 
 impl Model {
+    /// The numbers of classes to try; a tree has two per node.
+    pub fn range(&self) -> RangeInclusive<usize> {
+        self.classes.clone().unwrap_or(2..=2)
+    }
+
+    fn is_range(&self) -> bool {
+        self.range().start() != self.range().end()
+    }
+
+    fn is_given_start(&self) -> bool {
+        matches!(self.start, Some(StartOption::File(_)))
+    }
+
     /// Options that the method does not look at are a mistake.
     fn check(&self) -> Result<()> {
         let fail = |problem| Err(Error::Options { problem });
-        if self.start != Some(StartOption::Random) && self.start.is_some() {
-            if self.restarts.is_some() {
-                return fail("--restarts needs random starts; leave it out, or leave out --start FILE");
-            }
-            if self.classes.start() != self.classes.end() {
-                return fail("a start of given classes has their number; name one number of --classes");
-            }
+        let has_own_way = self.pseudocount.is_some() || self.rounds.is_some() || self.tolerance.is_some();
+        if self.method != Method::Tree && self.classes.is_none() {
+            return fail("--classes says how many classes to find: a number, or a range such as 2..12");
+        }
+        if self.method != Method::Tree && self.depth.is_some() {
+            return fail("--depth is that of a tree; leave it out, or pass --method tree");
+        }
+        if self.method != Method::Em && self.is_range() {
+            return fail("a range of --classes needs --method em; name one number");
         }
         match self.method {
-            Method::Em => Ok(()),
+            Method::Em if self.is_given_start() && self.restarts.is_some() => {
+                fail("--restarts needs random starts; leave it out, or leave out --start FILE")
+            }
+            Method::Em if self.is_given_start() && self.is_range() => {
+                fail("a start of given classes has their number; name one number of --classes")
+            }
             Method::Stagewise if self.start.is_some() || self.restarts.is_some() => {
                 fail("--method stagewise starts from one class; leave out --start and --restarts")
             }
             Method::Stagewise if self.select.is_some() => {
                 fail("--method stagewise selects columns itself; leave out --select")
             }
-            Method::Stagewise
-                if self.pseudocount.is_some() || self.rounds.is_some() || self.tolerance.is_some() =>
-            {
+            Method::Stagewise if has_own_way => {
                 fail("--method stagewise goes its own way; leave out --pseudocount, --rounds and --tolerance")
             }
-            Method::Stagewise if self.classes.start() != self.classes.end() => {
-                fail("a range of --classes needs --method em; name one number")
+            Method::Tree if self.is_given_start() => {
+                fail("the nodes of a tree start at random; leave out --start FILE")
             }
-            Method::Stagewise => Ok(()),
+            Method::Tree if self.tolerance.is_some() => {
+                fail("every node of a tree has all its rounds; leave out --tolerance")
+            }
+            _ => Ok(()),
         }
     }
 
-    /// When EM ends.
-    pub fn settings(&self) -> FitSettings {
-        let default = FitSettings::default();
-        FitSettings {
-            rounds: self.rounds.unwrap_or(default.rounds),
-            tolerance: self.tolerance.unwrap_or(default.tolerance),
+    /// How EM goes, with the method's own defaults.
+    pub fn fit_options(&self, start: Start, seed: u64) -> fit::FitOptions {
+        let mut default = fit::FitOptions::default();
+        if self.method == Method::Tree {
+            let tree = TreeOptions::default();
+            default.restarts = tree.restarts as usize;
+            default.settings.rounds = tree.rounds;
+            default.pseudocount = tree.pseudocount;
         }
+        let settings = FitSettings {
+            rounds: self.rounds.unwrap_or(default.settings.rounds),
+            tolerance: self.tolerance.unwrap_or(default.settings.tolerance),
+        };
+        fit::FitOptions {
+            start,
+            restarts: self.restarts.unwrap_or(default.restarts),
+            settings,
+            pseudocount: self.pseudocount.unwrap_or(default.pseudocount),
+            seed,
+        }
+    }
+
+    /// The columns that speak, by the method's own default.
+    pub fn select(&self) -> Select {
+        self.select.unwrap_or(if self.method == Method::Tree { Select::Auto } else { Select::All })
     }
 }
 

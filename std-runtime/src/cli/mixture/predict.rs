@@ -52,7 +52,7 @@ struct PredictJson<'a> {
     rows: usize,
     columns: usize,
     classes: usize,
-    log_likelihood: f64,
+    log_likelihood: Option<f64>,
     sizes: Vec<usize>,
     error_rate: Option<f64>,
     /// What it is by: the labels of the fit, or the best match on these rows.
@@ -154,14 +154,15 @@ fn sizes(posteriors: &[f64], classes: usize) -> Vec<usize> {
 
 fn summary(
     rows: &Rows,
-    log_likelihood: f64,
+    log_likelihood: Option<f64>,
     sizes: &[usize],
     error: Option<(f64, &'static str)>,
     out: Option<&Path>,
 ) -> String {
     let mut lines = Lines::default();
-    let per_row = decimal(log_likelihood / rows.len() as f64, 4);
-    lines.add("Rows", &format!("{}, log-likelihood {per_row} each", things(rows.len(), "row")));
+    let per_row =
+        log_likelihood.map(|all| format!(", log-likelihood {} each", decimal(all / rows.len() as f64, 4)));
+    lines.add("Data", &(things(rows.len(), "row") + &per_row.unwrap_or_default()));
     let sizes: Vec<String> = sizes.iter().take(20).map(|&size| count(size as u64)).collect();
     lines.add("Sizes", &sizes.join(", "));
     if let Some((rate, by)) = error {

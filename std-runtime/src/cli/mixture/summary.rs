@@ -10,7 +10,7 @@ use crate::cli::output::Lines;
 use crate::error::Shown;
 use crate::mixture::Method;
 use crate::mixture::analysis::Analysis;
-use crate::mixture::criteria::Candidate;
+use crate::mixture::candidates::Candidate;
 use crate::report::number::{count, decimal, percent, things};
 use crate::rows::{Family, Rows};
 
@@ -20,7 +20,7 @@ const NAMED: usize = 5;
 /// The summary of a fit.
 pub(super) fn fit(rows: &Rows, analysis: &Analysis, options: &FitOptions) -> String {
     let mut lines = Lines::default();
-    lines.add("Rows", &data(rows));
+    lines.add("Data", &data(rows));
     if analysis.baseline.is_some() && analysis.candidates.len() > 1 {
         lines.add("Choice", &format!("{} classes have the best BIC", analysis.classes()));
         table(&mut lines, analysis);
@@ -94,9 +94,18 @@ fn table(lines: &mut Lines, analysis: &Analysis) {
 
 /// How the fit ended.
 fn ending(analysis: &Analysis) -> String {
+    if analysis.method == Method::Tree {
+        let leaves = things(analysis.classes(), "leaf").replace("leafs", "leaves");
+        let likelihood = decimal(analysis.chosen().log_likelihood, 1);
+        return format!(
+            "{leaves} of a tree, depth {}, log-likelihood {likelihood}",
+            analysis.chosen().rounds
+        );
+    }
     let method = match analysis.method {
         Method::Em => "EM",
         Method::Stagewise => "stagewise EM",
+        Method::Tree => "tree",
     };
     let chosen = analysis.chosen();
     let ended = match chosen.stop {
@@ -133,12 +142,19 @@ fn scores(lines: &mut Lines, analysis: &Analysis) {
         let score = &truth.score;
         lines.add(
             "Truth",
-            &format!(
-                "{} of {} wrong after the best match of classes and labels; {} by each class's labels",
-                percent(score.aligned_error, 2),
-                things(score.rows, "row"),
-                percent(score.share_error, 2)
-            ),
+            &match analysis.method {
+                Method::Tree => format!(
+                    "{} of {} wrong by each class's labels",
+                    percent(score.share_error, 2),
+                    things(score.rows, "row")
+                ),
+                _ => format!(
+                    "{} of {} wrong after the best match of classes and labels; {} by each class's labels",
+                    percent(score.aligned_error, 2),
+                    things(score.rows, "row"),
+                    percent(score.share_error, 2)
+                ),
+            },
         );
     }
     if let Some(held_out) = &analysis.held_out {

@@ -1,6 +1,6 @@
 //! What columns are, and what they tell about the classes.
 
-use mixlet_core::em::ActiveColumns;
+use mixlet_core::em::{ActiveColumns, criteria};
 use mixlet_core::observations::WORD_BITS;
 
 use crate::mixture::Parameters;
@@ -44,8 +44,7 @@ fn varying_bits(bits: mixlet_core::observations::PackedRows<'_>) -> Vec<bool> {
 pub(super) fn free_parameters(rows: &Rows, classes: usize, active: ActiveColumns<'_>) -> usize {
     let columns = rows.columns.codes.iter().zip(varying(rows)).enumerate();
     let free = columns.filter(|(column, (_, varies))| *varies && active.contains(*column));
-    let of_class: usize = free.map(|(_, (codes, _))| codes.len().saturating_sub(1)).sum();
-    classes - 1 + classes * of_class
+    criteria::free_parameters(classes, free.map(|(_, (codes, _))| codes.len().saturating_sub(1)).sum())
 }
 
 /// `I(x; class) = Σ_k π_k Σ_a P[a, k] · ln(P[a, k] / Σ_l π_l P[a, l])` of every column.
