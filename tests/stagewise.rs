@@ -4,6 +4,7 @@ mod common;
 
 use common::columns::Rows;
 use common::shared;
+use common::sparse::{Sparse, SparseRows, Start, best_of_random, error_rate, plain_em, vote};
 use mixlet_core::observations::{Codes, PackedRows};
 use mixlet_runtime::mixture::RowsView;
 use mixlet_runtime::mixture::stagewise::{StagewiseFit, StagewiseOptions, stagewise};
@@ -24,16 +25,6 @@ fn bird() -> Option<(Rows, Vec<usize>)> {
         .collect();
     let truth = crowd.gold.as_ref().unwrap().iter().map(|&label| label as usize).collect();
     Some((Rows { levels: vec![2; answers.workers()], codes }, truth))
-}
-
-/// The share of rows in a wrong class, at the best naming of two classes.
-fn error_rate(responsibilities: &[f64], truth: &[usize]) -> f64 {
-    let wrong = responsibilities
-        .chunks_exact(2)
-        .zip(truth)
-        .filter(|(q, truth)| usize::from(q[1] > q[0]) != **truth)
-        .count();
-    wrong.min(truth.len() - wrong) as f64 / truth.len() as f64
 }
 
 fn percent(share: f64) -> f64 {
@@ -65,12 +56,105 @@ fn bird_is_as_published() {
         let expected = [&[7, 16][..], &[26], &[29, 34], &[8, 36], &[23, 38], &[25, 30]];
         assert_eq!(full.active, expected.concat());
         assert_eq!((full.rounds.len(), full.converged), (7, true));
-        assert_eq!(percent(error_rate(&full.responsibilities, &truth)), 10.19);
-        assert_eq!(percent(error_rate(&full.refined.responsibilities, &truth)), 10.19);
+        assert_eq!(percent(error_rate(&full.responsibilities, &truth, 2)), 10.19);
+        assert_eq!(percent(error_rate(&full.refined.responsibilities, &truth, 2)), 10.19);
 
         let partial = run(true);
-        assert_eq!(percent(error_rate(&partial.responsibilities, &truth)), 11.11);
-        assert_eq!(percent(error_rate(&partial.refined.responsibilities, &truth)), 10.19);
+        assert_eq!(percent(error_rate(&partial.responsibilities, &truth, 2)), 11.11);
+        assert_eq!(percent(error_rate(&partial.refined.responsibilities, &truth, 2)), 10.19);
         assert_eq!(sorted(&partial.active), sorted(&full.active));
+    }
+}
+
+/// Mean error rates over the seeds, and how well the active columns are the experts.
+#[derive(Default)]
+struct Comparison {
+    oracle: f64,
+    vote: f64,
+    with_active: f64,
+    refined: f64,
+    scrambled: f64,
+    random: f64,
+    active: f64,
+    precision: f64,
+    recall: f64,
+}
+
+const SEEDS: u64 = 20;
+
+fn compare(classes: usize, experts: usize, accuracy: (f64, f64)) -> Comparison {
+    let mut sums = Comparison::default();
+    for seed in 0..SEEDS {
+        let settings =
+            Sparse { rows: 1000, columns: 100, classes, experts, accuracy, scrambled: false, seed };
+        let SparseRows { rows, truth, experts } = settings.rows();
+        let scrambled = Sparse { scrambled: true, ..settings }.rows();
+        let error = |responsibilities: &[f64]| error_rate(responsibilities, &truth, classes);
+        let run = |rows: &Rows| {
+            let (offsets, codes) = (rows.level_offsets(), rows.codes.concat());
+            let view = RowsView::Codes(Codes::new(&offsets, &codes).unwrap());
+            let options = StagewiseOptions { classes, ..StagewiseOptions::default() };
+            stagewise(view, None, &options, &mut |_| ()).unwrap()
+        };
+        let one_hot: Vec<f64> = truth
+            .iter()
+            .flat_map(|&truth| (0..classes).map(move |class| f64::from(u8::from(class == truth))))
+            .collect();
+        sums.oracle += error(&plain_em(&rows, classes, Start::Given(&one_hot), 1).0);
+        sums.vote += error(&plain_em(&rows, classes, Start::Given(&vote(&rows, classes)), 40).0);
+        let fit = run(&rows);
+        sums.with_active += error(&fit.responsibilities);
+        sums.refined += error(&fit.refined.responsibilities);
+        sums.scrambled += error(&run(&scrambled.rows).refined.responsibilities);
+        sums.random += error(&best_of_random(&scrambled.rows, classes, 10, 40));
+        let found = fit.active.iter().filter(|column| experts.contains(column)).count() as f64;
+        sums.active += fit.active.len() as f64;
+        sums.precision += found / fit.active.len() as f64;
+        sums.recall += found / experts.len() as f64;
+    }
+    let all = [
+        &mut sums.oracle,
+        &mut sums.vote,
+        &mut sums.with_active,
+        &mut sums.refined,
+        &mut sums.scrambled,
+        &mut sums.random,
+        &mut sums.active,
+        &mut sums.precision,
+        &mut sums.recall,
+    ];
+    all.into_iter().for_each(|sum| *sum /= SEEDS as f64);
+    sums
+}
+
+fn print_comparison(classes: usize, experts: usize, c: &Comparison) {
+    println!(
+        "{classes:>7} {experts:>7} % {:>6.2} {:>6.2} {:>11.2} {:>7.2} {:>9.2} {:>6.2} {:>6.1} {:>9.2} {:>6.2}",
+        100.0 * c.oracle,
+        100.0 * c.vote,
+        100.0 * c.with_active,
+        100.0 * c.refined,
+        100.0 * c.scrambled,
+        100.0 * c.random,
+        c.active,
+        c.precision,
+        c.recall
+    );
+}
+
+const HEADER: &str =
+    "classes experts    true   vote with active refined scrambled random active precision recall";
+
+/// `cargo test --test stagewise -- --nocapture sparse` prints the table.
+#[test]
+fn sparse_experts_are_found_without_a_vote() {
+    println!("{HEADER}");
+    for experts in [20, 10, 5] {
+        let c = compare(2, experts, (0.6, 0.9));
+        print_comparison(2, experts, &c);
+    }
+    for experts in [20, 10, 5] {
+        let c = compare(4, experts, (0.35, 0.55));
+        print_comparison(4, experts, &c);
     }
 }

@@ -16,6 +16,7 @@ pub mod columns;
 pub mod information;
 pub mod null;
 pub mod pairs;
+pub mod relevance;
 pub mod residue;
 pub mod stagewise;
 pub mod tree;

@@ -7,7 +7,8 @@
 //!
 //! * [`fit`]: EM from several starts, the best of which is kept; [`candidates`]: how many classes.
 //! * [`methods`]: one face for all methods.
-//! * [`stagewise`]: classes and columns found one after the other; [`pairs`]: what columns tell about each other.
+//! * [`stagewise`]: classes and columns found one after the other; [`stepwise`]: columns added or taken away one by
+//!   one; [`tree`]: two classes in every node, by columns of its own; [`pairs`]: what columns tell about each other.
 //! * [`analysis`]: everything that is shown of a mixture; [`truth`]: classes against known labels.
 //! * [`model`]: a fitted mixture as a file, and classes of new rows; [`write`]: tables for the user.
 //! * [`report`]: the page with pictures; [`page`]: the page of one analysis.
@@ -21,7 +22,9 @@ pub mod model;
 pub mod page;
 pub mod pairs;
 pub mod report;
+mod stages;
 pub mod stagewise;
+pub mod stepwise;
 pub mod tree;
 pub mod truth;
 mod view;
@@ -43,6 +46,10 @@ pub enum Method {
     Em,
     /// One class at first; the pair of columns that is explained least splits a class
     Stagewise,
+    /// The most dependent columns at first; then the one that the classes explain least, one by one
+    Forward,
+    /// All columns at first; then without the least relevant one, one by one
+    Backward,
     /// Two classes, each of which falls into two by columns of its own, and so on
     Tree,
 }

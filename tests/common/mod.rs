@@ -12,3 +12,4 @@ pub mod one_coin;
 pub mod panel;
 pub mod random;
 pub mod shared;
+pub mod sparse;

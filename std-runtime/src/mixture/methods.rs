@@ -2,6 +2,7 @@
 
 mod em;
 mod stages;
+mod stepwise;
 mod tree;
 
 use mixlet_core::em::Round;
@@ -58,8 +59,8 @@ pub struct Step {
     pub round: u32,
     /// The columns that it was about: the most dependent pair, or the column added or taken away.
     pub joined: Vec<u32>,
-    /// Classes after it.
-    pub classes: usize,
+    /// Classes after it, where a round adds some.
+    pub classes: Option<usize>,
     /// Selected columns after it.
     pub columns: usize,
     /// Log-likelihood after it, in nats.
@@ -92,6 +93,7 @@ pub fn find(
     match options.method {
         Method::Em => em::find(rows, weights, classes, options, observe),
         Method::Stagewise => stages::find(rows, weights, classes, observe),
+        Method::Forward | Method::Backward => stepwise::find(rows, weights, classes, options, observe),
         Method::Tree => tree::find(rows, weights, options, observe),
     }
 }

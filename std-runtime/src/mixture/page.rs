@@ -120,6 +120,8 @@ fn method(method: Method) -> &'static str {
     match method {
         Method::Em => "by EM",
         Method::Stagewise => "by stagewise EM",
+        Method::Forward => "by forward selection",
+        Method::Backward => "by backward selection",
         Method::Tree => "leaves of a tree",
     }
 }
@@ -184,12 +186,7 @@ fn candidate_line(candidate: &Candidate, analysis: &Analysis) -> CandidateLine {
 }
 
 fn step_line(step: &super::methods::Step) -> StepLine {
-    StepLine {
-        classes: step.classes,
-        columns: step.columns,
-        log_likelihood: step.log_likelihood,
-        information: step.information,
-    }
+    StepLine { columns: step.columns, log_likelihood: step.log_likelihood, information: step.information }
 }
 
 fn truth_summary(truth: &Truth) -> TruthSummary<'_> {

@@ -219,6 +219,27 @@ impl<'a> ColumnPairs<'a> {
         Ok(gains)
     }
 
+    /// The class and the one of some columns that a column depends on most; ties go to the lower class and column.
+    pub fn most_dependent_on(
+        &self,
+        classes: &Classes,
+        columns: &[u32],
+        column: u32,
+    ) -> Result<Option<Dependence>> {
+        let stripe = [(vec![column], 0)];
+        let found = self.map_stripes(&stripe, classes, Estimator::Plain, |_, information| {
+            let mut found = Unexplained::default();
+            for (class, information) in information.iter().enumerate() {
+                for &other in columns {
+                    let columns = [other.min(column), other.max(column)];
+                    found.take(Dependence { class, columns, information: information[other as usize] });
+                }
+            }
+            found.most_dependent
+        })?;
+        Ok(found.into_iter().flatten().next())
+    }
+
     /// The pair table of two columns within a class, `[first's levels, second's levels]`.
     pub fn table(&self, classes: &Classes, class: usize, [first, second]: [u32; 2]) -> Result<Vec<f64>> {
         let indicators = self.indicators()?;

@@ -103,13 +103,11 @@ pub struct CandidateLine {
 /// One round in which classes or columns may have been added.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct StepLine {
-    /// Classes after it.
-    pub classes: usize,
     /// Selected columns after it.
     pub columns: usize,
     /// Log-likelihood after it.
     pub log_likelihood: f64,
-    /// Information of two columns that is left unexplained, in nats.
+    /// What the classes leave unexplained, or what the column tells, in nats.
     pub information: f64,
 }
 

@@ -1,13 +1,10 @@
 //! Stagewise EM: classes split, and columns become active, where the model explains the data least.
 
 use mixlet_core::em::{ActiveColumns, FitSettings};
-use mixlet_core::observations::{WORD_BITS, row_words};
-use mixlet_core::select::stagewise::{
-    Split, floor_probabilities, split_class, split_directions, split_scratch_len,
-};
 
 use super::engine::Engine;
-use super::pairs::{Classes, ColumnPairs, Dependence, Unexplained};
+use super::pairs::Dependence;
+use super::stages::Stages;
 use super::{Parameters, RowsView};
 use crate::error::Result;
 
@@ -113,21 +110,61 @@ pub fn stagewise(
     options: &StagewiseOptions,
     observe: &mut dyn FnMut(&StagewiseRound),
 ) -> Result<StagewiseFit> {
-    let mut stages = Stages::new(Engine { rows, weights, pseudocount: 0.0 }, *options)?;
+    let engine = Engine { rows, weights, pseudocount: 0.0 };
+    let mut stages = Stages::new(engine, options.floor, options.step)?;
     let mut rounds: Vec<StagewiseRound> = Vec::new();
     let mut converged = false;
     while !converged && (rounds.len() as u32) < options.rounds.max(1) {
-        let round = stages.advance(rounds.len() as u32 + 1)?;
+        let round = options.advance(&mut stages, rounds.len() as u32 + 1)?;
         converged = options.is_reached(rounds.last(), &round);
         observe(&round);
         rounds.push(round);
     }
-    let refined = stages.refine()?;
+    let refined = options.refine(&stages)?;
     let Stages { active, parameters, responsibilities, .. } = stages;
     Ok(StagewiseFit { active: active.order, rounds, converged, parameters, responsibilities, refined })
 }
 
 impl StagewiseOptions {
+    /// Splits along the most dependent pair, if it is not yet active, then one step of EM.
+    fn advance(&self, stages: &mut Stages<'_>, round: u32) -> Result<StagewiseRound> {
+        let pair = stages.unexplained.most_dependent;
+        if let Some(pair) = pair {
+            let added = pair.columns.map(|column| stages.active.add(column));
+            if added.contains(&true) && stages.parameters.classes() < self.classes {
+                stages.split(pair)?;
+            }
+        }
+        stages.floor();
+        let (engine, all) = (stages.engine, ActiveColumns::default());
+        let expected = engine.expectation(&stages.parameters, stages.active.columns(false))?;
+        let full = engine.maximized(&stages.parameters, all, &expected.responsibilities)?;
+        let log_likelihood = engine.expectation(&full, all)?.log_likelihood;
+        let parameters = match self.partial {
+            true => {
+                let active = stages.active.columns(true);
+                engine.maximized(&stages.parameters, active, &expected.responsibilities)?
+            }
+            false => full,
+        };
+        stages.set(parameters)?;
+        stages.look()?;
+        let (classes, active) = (stages.parameters.classes(), stages.active.order.len());
+        let most_information = stages.unexplained.most_information;
+        Ok(StagewiseRound { round, pair, classes, active, log_likelihood, most_information })
+    }
+
+    /// EM with all columns.
+    fn refine(&self, stages: &Stages<'_>) -> Result<Refined> {
+        let (engine, all) = (stages.engine, ActiveColumns::default());
+        let start = engine.maximized(&stages.parameters, all, &stages.responsibilities)?;
+        let settings = FitSettings { rounds: self.refinement_rounds, tolerance: 0.0 };
+        let (parameters, _) = engine.fit(&start, all, settings, &mut |_| ())?;
+        let expected = engine.expectation(&parameters, all)?;
+        let (responsibilities, log_likelihood) = (expected.responsibilities, expected.log_likelihood);
+        Ok(Refined { parameters, responsibilities, log_likelihood })
+    }
+
     fn is_reached(&self, before: Option<&StagewiseRound>, round: &StagewiseRound) -> bool {
         let is_below =
             |gain: &dyn Fn(&StagewiseRound) -> f64| before.is_some_and(|b| gain(b) < self.tolerance);
@@ -140,137 +177,5 @@ impl StagewiseOptions {
                 StagewiseStop::Classes => true,
                 StagewiseStop::Rounds => false,
             }
-    }
-}
-
-/// Columns that are active, in their order and as a mask.
-#[derive(Clone, Debug)]
-pub(super) struct Active {
-    pub order: Vec<u32>,
-    pub mask: Vec<u64>,
-}
-
-impl Active {
-    pub fn none(columns: usize) -> Self {
-        Self { order: Vec::new(), mask: vec![0; row_words(columns)] }
-    }
-
-    /// Makes a column active; false if it was.
-    pub fn add(&mut self, column: u32) -> bool {
-        let (word, bit) = (&mut self.mask[column as usize / WORD_BITS], column as usize % WORD_BITS);
-        let is_new = *word >> bit & 1 == 0;
-        *word |= 1 << bit;
-        if is_new {
-            self.order.push(column);
-        }
-        is_new
-    }
-
-    pub fn columns(&self, partial: bool) -> ActiveColumns<'_> {
-        ActiveColumns { mask: Some(&self.mask), partial }
-    }
-}
-
-/// The state between two rounds.
-struct Stages<'a> {
-    engine: Engine<'a>,
-    options: StagewiseOptions,
-    pairs: ColumnPairs<'a>,
-    level_offsets: Vec<u32>,
-    active: Active,
-    parameters: Parameters,
-    /// By the active columns.
-    responsibilities: Vec<f64>,
-    classes: Classes,
-    unexplained: Unexplained,
-}
-
-impl<'a> Stages<'a> {
-    /// One class, at the columns' margins; no column is active.
-    fn new(engine: Engine<'a>, options: StagewiseOptions) -> Result<Self> {
-        let rows = engine.rows;
-        let level_offsets = rows.level_offsets();
-        let cells = level_offsets.last().map_or(0, |&cells| cells as usize);
-        let one = Parameters { shares: vec![1.0], probabilities: vec![1.0; cells] };
-        let responsibilities = vec![1.0; rows.rows()];
-        let mut parameters = engine.maximized(&one, ActiveColumns::default(), &responsibilities)?;
-        floor_probabilities(options.floor, &level_offsets, 1, &mut parameters.probabilities);
-        let pairs = ColumnPairs::new(rows)?;
-        let classes = pairs.whole(engine.weights)?;
-        let unexplained = pairs.unexplained(&classes)?;
-        let active = Active::none(rows.columns());
-        Ok(Self {
-            engine,
-            options,
-            pairs,
-            level_offsets,
-            active,
-            parameters,
-            responsibilities,
-            classes,
-            unexplained,
-        })
-    }
-
-    /// Splits along the most dependent pair, if it is not yet active, then one step of EM.
-    fn advance(&mut self, round: u32) -> Result<StagewiseRound> {
-        let pair = self.unexplained.most_dependent;
-        if let Some(pair) = pair {
-            let added = pair.columns.map(|column| self.active.add(column));
-            if added.contains(&true) && self.parameters.classes() < self.options.classes {
-                self.split(pair)?;
-            }
-        }
-        let classes = self.parameters.classes();
-        let floor = self.options.floor;
-        floor_probabilities(floor, &self.level_offsets, classes, &mut self.parameters.probabilities);
-        let (engine, all) = (self.engine, ActiveColumns::default());
-        let expected = engine.expectation(&self.parameters, self.active.columns(false))?;
-        let full = engine.maximized(&self.parameters, all, &expected.responsibilities)?;
-        let log_likelihood = engine.expectation(&full, all)?.log_likelihood;
-        self.parameters = match self.options.partial {
-            true => {
-                engine.maximized(&self.parameters, self.active.columns(true), &expected.responsibilities)?
-            }
-            false => full,
-        };
-        self.responsibilities =
-            engine.expectation(&self.parameters, self.active.columns(false))?.responsibilities;
-        self.classes = self.pairs.within(&self.responsibilities, classes, engine.weights)?;
-        self.unexplained = self.pairs.unexplained(&self.classes)?;
-        let (active, most_information) = (self.active.order.len(), self.unexplained.most_information);
-        Ok(StagewiseRound { round, pair, classes, active, log_likelihood, most_information })
-    }
-
-    fn split(&mut self, pair: Dependence) -> Result<()> {
-        let table = self.pairs.table(&self.classes, pair.class, pair.columns)?;
-        let [first, second] = pair.columns.map(|column| self.engine.rows.levels(column as usize));
-        let (mut u, mut v) = (vec![0.0; first], vec![0.0; second]);
-        split_directions(&table, &mut u, &mut v, &mut vec![0.0; split_scratch_len(first, second)])?;
-        let cells = pair.columns.map(|column| self.level_offsets[column as usize] as usize);
-        let split = Split { class: pair.class, cells, directions: [&u, &v], step: self.options.step };
-        let Parameters { shares, probabilities } = &self.parameters;
-        let classes = shares.len();
-        let mut next = Parameters {
-            shares: vec![0.0; classes + 1],
-            probabilities: vec![0.0; probabilities.len() / classes * (classes + 1)],
-        };
-        split_class(split, shares, probabilities, &mut next.shares, &mut next.probabilities)?;
-        self.parameters = next;
-        Ok(())
-    }
-
-    /// EM with all columns.
-    fn refine(&self) -> Result<Refined> {
-        let all = ActiveColumns::default();
-        let start = self.engine.maximized(&self.parameters, all, &self.responsibilities)?;
-        let settings = FitSettings { rounds: self.options.refinement_rounds, tolerance: 0.0 };
-        let (parameters, _) = self.engine.fit(&start, all, settings, &mut |_| ())?;
-        let expected = self.engine.expectation(&parameters, all)?;
-        Ok(Refined {
-            parameters,
-            responsibilities: expected.responsibilities,
-            log_likelihood: expected.log_likelihood,
-        })
     }
 }

@@ -1,5 +1,7 @@
 //! Rows of either family, and parameters that both share.
 
+use std::ops::Range;
+
 use mixlet_core::observations::{Codes, PackedRows};
 
 /// Rows of bits or of codes.
@@ -33,6 +35,17 @@ impl RowsView<'_> {
         match self {
             Self::Bits(bits) => 2 * usize::from(column < bits.columns()),
             Self::Codes(codes) => codes.levels(column),
+        }
+    }
+
+    /// The cells of a column: one per code, all columns' after each other.
+    pub fn cells(&self, column: usize) -> Range<usize> {
+        match self {
+            Self::Bits(_) => 2 * column..2 * column + 2,
+            Self::Codes(codes) => {
+                let start = codes.level_offsets()[column] as usize;
+                start..start + codes.levels(column)
+            }
         }
     }
 

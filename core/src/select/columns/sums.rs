@@ -129,7 +129,10 @@ fn add_rows(
             let mut set = bits.row(row).get(word).map_or(0, |word| word >> before);
             while set != 0 {
                 if let Some(sums) = sums.get_mut(set.trailing_zeros() as usize) {
-                    sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+                    // By value: the compiler then knows that the two do not overlap.
+                    let (mut total, values) = (*sums, *values);
+                    total.iter_mut().zip(&values).for_each(|(sum, value)| *sum += value);
+                    *sums = total;
                 }
                 set &= set - 1;
             }

@@ -39,6 +39,7 @@ Examples:
   mixlet mixture fit images-idx3-ubyte.gz --classes 10 --truth labels-idx1-ubyte.gz --report report.html
   mixlet mixture fit array.npy --classes 5 --threshold 0.5 --save model.json
   mixlet mixture fit clicks.csv --classes 2 --method stagewise --columns columns.csv
+  mixlet mixture fit clicks.csv --classes 2 --method forward --select auto
   mixlet mixture fit images-idx3-ubyte.gz --method tree --depth 8 --truth labels-idx1-ubyte.gz
 
 Columns hold two values each, or any number with --family categorical. An empty field is a missing value.
@@ -274,6 +275,15 @@ impl Model {
             Method::Stagewise if has_own_way => {
                 fail("--method stagewise goes its own way; leave out --pseudocount, --rounds and --tolerance")
             }
+            Method::Forward | Method::Backward if self.start.is_some() || self.restarts.is_some() => fail(
+                "forward and backward selection have starts of their own; leave out --start and --restarts",
+            ),
+            Method::Forward | Method::Backward if has_own_way => fail(
+                "forward and backward selection go their own way; leave out --pseudocount, --rounds and --tolerance",
+            ),
+            Method::Forward | Method::Backward if self.select == Some(Select::All) => {
+                fail("forward and backward selection choose columns; pass --select auto or a number")
+            }
             Method::Tree if self.is_given_start() => {
                 fail("the nodes of a tree start at random; leave out --start FILE")
             }
@@ -308,7 +318,8 @@ impl Model {
 
     /// The columns that speak, by the method's own default.
     pub fn select(&self) -> Select {
-        self.select.unwrap_or(if self.method == Method::Tree { Select::Auto } else { Select::All })
+        let own = if self.method == Method::Em { Select::All } else { Select::Auto };
+        self.select.unwrap_or(own)
     }
 }
 

@@ -105,6 +105,8 @@ fn ending(analysis: &Analysis) -> String {
     let method = match analysis.method {
         Method::Em => "EM",
         Method::Stagewise => "stagewise EM",
+        Method::Forward => "forward selection",
+        Method::Backward => "backward selection",
         Method::Tree => "tree",
     };
     let chosen = analysis.chosen();

@@ -35,7 +35,7 @@ pub(super) fn find(
     let step = |stage: &StagewiseRound| Step {
         round: stage.round,
         joined: stage.pair.map_or(Vec::new(), |pair| pair.columns.to_vec()),
-        classes: stage.classes,
+        classes: Some(stage.classes),
         columns: stage.active,
         log_likelihood: stage.log_likelihood,
         information: stage.most_information,

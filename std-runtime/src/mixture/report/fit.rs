@@ -2,7 +2,7 @@
 
 use super::{MixtureReport, StepLine};
 use crate::report::chart::{Picture, Shape};
-use crate::report::number::{count, decimal, things};
+use crate::report::number::{decimal, things};
 use crate::report::page::{Section, card, columns};
 use crate::report::{PictureError, curve};
 
@@ -25,7 +25,7 @@ pub(super) fn section<'a>(report: &MixtureReport<'_>) -> Result<Option<Section<'
     Ok(Some(Section { id: "fit", title: "Fit", lead, body }))
 }
 
-/// Columns and what is left unexplained, round by round.
+/// Columns and their information, round by round.
 fn steps(steps: &[StepLine]) -> Result<String, PictureError> {
     let Some(last) = steps.last() else { return Ok(String::new()) };
     let curve = |id, title, help: &str, name: &str, values: Vec<f64>| {
@@ -33,21 +33,12 @@ fn steps(steps: &[StepLine]) -> Result<String, PictureError> {
         let svg = picture.draw(|canvas| curve::by_round(canvas, &values, name))?;
         Ok::<_, PictureError>(card(title, help, &svg))
     };
-    let found = format!(
-        "{} and {} at the end; the pair that the classes explain least joins in.",
-        things(last.columns, "column"),
-        if last.classes == 1 {
-            "1 class".to_owned()
-        } else {
-            format!("{} classes", count(last.classes as u64))
-        }
-    );
+    let found = format!("{} in the end.", things(last.columns, "column"));
     let active = steps.iter().map(|step| step.columns as f64).collect();
-    let unexplained = steps.iter().map(|step| step.information).collect();
-    let left =
-        "The largest mutual information of two columns within the classes, in nats: what is left to explain.";
+    let information = steps.iter().map(|step| step.information).collect();
+    let told = "What the round was about, in nats: two columns that the classes do not explain, or one column's share.";
     Ok(columns(&[
         curve("active", "Selected columns by round", &found, "Columns", active)?,
-        curve("unexplained", "Unexplained by round", left, "Information in nats", unexplained)?,
+        curve("step-information", "Information by round", told, "Information in nats", information)?,
     ]))
 }
