@@ -11,12 +11,14 @@
 //!   one; [`tree`]: two classes in every node, by columns of its own; [`pairs`]: what columns tell about each other.
 //! * [`analysis`]: everything that is shown of a mixture; [`truth`]: classes against known labels.
 //! * [`model`]: a fitted mixture as a file, and classes of new rows; [`write`]: tables for the user.
-//! * [`report`]: the page with pictures; [`page`]: the page of one analysis.
+//! * [`report`]: the page with pictures; [`page`]: the page of one analysis. [`generate`]: rows with
+//!   known truth.
 
 pub mod analysis;
 pub mod candidates;
 mod engine;
 pub mod fit;
+pub mod generate;
 pub mod methods;
 pub mod model;
 pub mod page;

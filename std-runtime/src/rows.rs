@@ -118,6 +118,12 @@ impl CodeRows {
 }
 
 impl Rows {
+    /// Rows without anything beside them.
+    pub fn of(columns: Columns, cells: Cells) -> Self {
+        let (picture, has_header, truth, weights) = (None, None, None, None);
+        Self { columns, cells, picture, has_header, truth, weights, extra_columns: Vec::new() }
+    }
+
     /// Number of rows.
     pub fn len(&self) -> usize {
         match &self.cells {
@@ -235,19 +241,6 @@ fn draft_for(columns: Option<&Columns>, width: usize, family: Option<Family>) ->
     match columns {
         Some(columns) => Draft::with_codes(columns, family.unwrap_or(Family::Categorical)),
         None => Draft::new(columns::numbered(width), family),
-    }
-}
-
-/// Rows without anything beside them.
-fn plain(columns: Columns, cells: Cells) -> Rows {
-    Rows {
-        columns,
-        cells,
-        picture: None,
-        has_header: None,
-        truth: None,
-        weights: None,
-        extra_columns: Vec::new(),
     }
 }
 

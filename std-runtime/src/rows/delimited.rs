@@ -5,7 +5,7 @@ mod sides;
 use std::path::Path;
 
 use super::draft::Draft;
-use super::{Columns, Header, Labels, ReadOptions, Rows, columns::numbered, draft_for, plain};
+use super::{Columns, Header, Labels, ReadOptions, Rows, columns::numbered, draft_for};
 use crate::error::{Error, Result, TableProblem, ValueProblem};
 use crate::table::input::Input;
 use crate::table::{Progress, ROW_LIMIT, Row, Table};
@@ -227,7 +227,7 @@ impl RowReader<'_> {
             truth: options.truth.as_ref().map(|_| Labels::new(truth.iter().map(Option::as_deref))),
             weights: options.weights.as_ref().map(|_| weights),
             extra_columns: layout.extra,
-            ..plain(columns, cells)
+            ..Rows::of(columns, cells)
         };
         if rows.is_empty() {
             return Err(problem(TableProblem::HeaderOnly));

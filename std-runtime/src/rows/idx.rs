@@ -152,7 +152,7 @@ impl Shape {
             [_, height, width] => Some((height, width)),
             _ => None,
         };
-        Rows { picture, ..super::plain(columns, cells) }
+        Rows { picture, ..Rows::of(columns, cells) }
     }
 }
 

@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::draft::Draft;
-use super::{ArrayProblem, Bits, Cells, Columns, Labels, ReadOptions, Rows, array_error, draft_for, plain};
+use super::{ArrayProblem, Bits, Cells, Columns, Labels, ReadOptions, Rows, array_error, draft_for};
 use crate::error::{Result, ValueProblem};
 use crate::table::Progress;
 use crate::table::input::Input;
@@ -55,7 +55,7 @@ pub(super) fn read(
         [_, height, width] => Some((height, width)),
         _ => None,
     };
-    Ok(Rows { picture, ..plain(columns, cells) })
+    Ok(Rows { picture, ..Rows::of(columns, cells) })
 }
 
 /// Reads classes, one per row; not-a-number is none.

@@ -127,6 +127,6 @@ fn shares(report: &MixtureReport<'_>) -> Result<String, PictureError> {
         ));
     }
     let (title, help) = ("How common each class is", "Estimated share of the rows, the most common first.");
-    let picture = Picture { id: "shares", title, description: help, shape: Shape::Wide };
+    let picture = Picture { id: "class-shares", title, description: help, shape: Shape::Wide };
     Ok(card(title, help, &bars::draw(&picture, &rows)?))
 }

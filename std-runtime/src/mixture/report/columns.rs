@@ -16,9 +16,9 @@ const TABLE: usize = 120;
 /// Bars of the curve.
 const BARS: usize = 240;
 
-/// Nothing to say without columns.
+/// Nothing to say where no column tells anything.
 pub(super) fn section<'a>(report: &MixtureReport<'_>) -> Result<Option<Section<'a>>, PictureError> {
-    if report.columns.is_empty() || report.classes.len() < 2 {
+    if report.columns.iter().all(|column| column.information <= 0.0) {
         return Ok(None);
     }
     let mut order: Vec<usize> = (0..report.columns.len()).collect();

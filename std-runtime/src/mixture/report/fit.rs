@@ -8,8 +8,18 @@ use crate::report::{PictureError, curve};
 
 /// Nothing to say without rounds.
 pub(super) fn section<'a>(report: &MixtureReport<'_>) -> Result<Option<Section<'a>>, PictureError> {
-    let objective = &report.objective[..];
-    let (Some(first), Some(last)) = (objective.first(), objective.last()) else { return Ok(None) };
+    if report.objective.len() < 2 && report.steps.is_empty() {
+        return Ok(None);
+    }
+    let body = objective(&report.objective)? + &steps(&report.steps)?;
+    let lead =
+        "Each round sorts the rows into the classes, then learns the classes from their rows.".to_owned();
+    Ok(Some(Section { id: "rounds", title: "Fit", lead, body }))
+}
+
+/// The objective, round by round.
+fn objective(objective: &[f64]) -> Result<String, PictureError> {
+    let [first, .., last] = objective else { return Ok(String::new()) };
     let title = "Objective by round";
     let help = format!(
         "Log-likelihood plus log-prior, from {} to {} in {}. A flat end is a finished fit.",
@@ -17,12 +27,9 @@ pub(super) fn section<'a>(report: &MixtureReport<'_>) -> Result<Option<Section<'
         decimal(*last, 2),
         things(objective.len(), "round"),
     );
-    let picture = Picture { id: "objective", title, description: &help, shape: Shape::Wide };
+    let picture = Picture { id: "mixture-objective", title, description: &help, shape: Shape::Wide };
     let svg = picture.draw(|canvas| curve::by_round(canvas, objective, "Objective"))?;
-    let body = card(title, &help, &svg) + &steps(&report.steps)?;
-    let lead =
-        "Each round sorts the rows into the classes, then learns the classes from their rows.".to_owned();
-    Ok(Some(Section { id: "fit", title: "Fit", lead, body }))
+    Ok(card(title, &help, &svg))
 }
 
 /// Columns and their information, round by round.
