@@ -6,7 +6,7 @@ use common::crowd::{Crowd, Generated, Naming};
 use common::panel::{Panel, panels};
 use common::random::SplitMix;
 use common::shared::{self, SETS};
-use mixlet_core::em::dawid_skene::{DawidSkene, DawidSkeneShape, Prior};
+use mixlet_core::em::dawid_skene::{DawidSkene, DawidSkeneShape, Prior, TwoClasses, two_classes_len};
 use mixlet_core::em::one_coin::{OneCoin, OneCoinSettings, one_coin_parameters_len};
 use mixlet_core::em::{self, FitSettings, LatentClassModel, RowFacts, UNKNOWN, spectral, start};
 use mixlet_core::observations::Answers;
@@ -78,6 +78,17 @@ fn with_fitted<T>(
     work(&model)
 }
 
+/// The posteriors of [`with_fitted`] where there are two classes, fitted by log-ratios.
+fn by_ratios(answers: Answers<'_>, facts: RowFacts<'_>, prior: Prior<'_>, rounds: u32) -> Vec<f64> {
+    let mut memory = vec![0.0; DawidSkeneShape::of(answers).parameters_len()];
+    let mut ratio_memory = vec![0.0; two_classes_len(answers.cell_count())];
+    let mut model = DawidSkene::new(answers, 2, facts, prior, &mut memory).unwrap();
+    let mut ratios = TwoClasses::new(&mut model, &mut ratio_memory).unwrap();
+    start_from_vote(&mut ratios, answers, facts);
+    objectives(&mut ratios, rounds);
+    posteriors(&model)
+}
+
 /// Every kind of prior; tables are full of different numbers.
 fn priors<'a>(shared: &'a [f64], earlier: &'a [f64], frozen: &'a [f64]) -> Vec<Prior<'a>> {
     let none = Prior::default();
@@ -128,6 +139,24 @@ fn assert_close(what: &str, found: &[f64], expected: &[f64], tolerance: f64) {
     }
 }
 
+/// The panel with known classes below two, and every task's first answers alone: `each`, or all where it is 0.
+fn of_two_classes(panel: Panel, each: u32) -> Panel {
+    let known = panel.known.iter().map(|&class| if class == UNKNOWN { class } else { class % 2 }).collect();
+    let rows = match each {
+        0 => panel.rows.clone(),
+        _ => {
+            let answer = |nth: u32| {
+                let mut row =
+                    panel.rows.get(nth as usize).copied().unwrap_or([0, nth % panel.workers, nth % 2]);
+                row[0] = nth / each;
+                row
+            };
+            (0..panel.tasks * each).map(answer).collect()
+        }
+    };
+    Panel { known, rows, ..panel }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -148,6 +177,37 @@ proptest! {
                 let even = vec![1.0 / shape.classes as f64; shape.classes];
                 model.set_probabilities(if prior.uniform_shares { &even } else { shares }, table).unwrap();
                 assert_never_falls(&format!("parameters, {prior:?}"), &objectives(&mut model, 30));
+            }
+        }
+    }
+
+    #[test]
+    fn two_classes_fit_the_same_by_ratios(panel in panels(), each in prop_oneof![Just(0), Just(3), Just(5), Just(10)]) {
+        let panel = of_two_classes(panel, each);
+        let (crowd, weights) = (panel.crowd(), panel.float_weights());
+        let answers = crowd.answers();
+        let shape = DawidSkeneShape { classes: 2, ..DawidSkeneShape::of(answers) };
+        let (shared, earlier) = (numbers(shape.labels * 2), numbers(shape.table_len()));
+        let frozen: Vec<f64> = numbers(shape.table_len()).iter().map(|number| 0.1 + 0.2 * number).collect();
+        let (mut memory, mut other_memory) = (vec![0.0; shape.parameters_len()], vec![0.0; shape.parameters_len()]);
+        let mut ratio_memory = vec![f64::NAN; two_classes_len(answers.cell_count())];
+        let none = RowFacts::default();
+        for facts in [none, RowFacts { weights: Some(&weights), ..none }, panel.facts(&weights)] {
+            for prior in priors(&shared, &earlier, &frozen) {
+                let mut model = DawidSkene::new(answers, 2, facts, prior, &mut memory).unwrap();
+                let mut same = DawidSkene::new(answers, 2, facts, prior, &mut other_memory).unwrap();
+                // Class shares and conditionals that differ, so that classes do not stay alike.
+                model.set_probabilities(&[0.3, 0.7], &frozen).unwrap();
+                same.set_probabilities(&[0.3, 0.7], &frozen).unwrap();
+                let mut ratios = TwoClasses::new(&mut same, &mut ratio_memory).unwrap();
+                let (expected, found) = (objectives(&mut model, STEPS), objectives(&mut ratios, STEPS));
+                let what = format!("{facts:?} {prior:?}");
+                assert_close(&what, &found, &expected, 1e-9);
+                assert_close(&what, &posteriors(&ratios), &posteriors(&model), 1e-7);
+                assert_never_falls(&what, &objectives(&mut ratios, 30));
+                let probabilities = |logs: &[f64]| logs.iter().map(|log| log.exp()).collect::<Vec<_>>();
+                objectives(&mut model, 30);
+                assert_close(&what, &probabilities(same.log_shares()), &probabilities(model.log_shares()), 1e-5);
             }
         }
     }
@@ -376,9 +436,11 @@ fn the_vectors_of_any_cpu_give_the_same_bits() {
                 .crowd();
         let options = options(Method::DawidSkene, Pseudocount::Constant(0.0), Start::Vote);
         let fitted = fit(crowd.answers(), &options, &mut |_| ()).unwrap();
-        let expected = with_fitted(crowd.answers(), RowFacts::default(), Prior::default(), 15, |model| {
-            posteriors(model)
-        });
+        let (facts, prior) = (RowFacts::default(), Prior::default());
+        let expected = match labels {
+            2 => by_ratios(crowd.answers(), facts, prior, 15),
+            _ => with_fitted(crowd.answers(), facts, prior, 15, |model| posteriors(model)),
+        };
         let bits = |values: &[f64]| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
         assert_eq!(bits(&fitted.posteriors), bits(&expected), "{labels} labels");
     }

@@ -67,7 +67,8 @@ pub trait LatentClassModel {
     /// The lengths of everything the model reads and writes.
     fn shape(&self) -> ModelShape;
 
-    /// Writes `P(class | row)` `[rows, classes]` and returns the log-likelihood of the rows.
+    /// Writes `P(class | row)` `[rows, classes]` and returns the log-likelihood of the rows, but for the
+    /// [`constant`](Self::constant).
     fn expectation(&self, rows: Range<usize>, responsibilities: &mut [f64]) -> Result<f64, EmError>;
 
     /// Adds the rows' expected sufficient statistics.
@@ -96,6 +97,12 @@ pub trait LatentClassModel {
 
     /// The log-density of the parameters under the prior, up to a constant.
     fn log_prior(&self) -> f64;
+
+    /// What the log-likelihood of all rows has beside the sum of what [`expectation`](Self::expectation) returns:
+    /// nothing, unless a model can tell a part of it without looking at the rows.
+    fn constant(&self) -> f64 {
+        0.0
+    }
 }
 
 /// When a fit ends.
@@ -149,7 +156,7 @@ pub struct Fit {
 
 /// One pass over a range of rows: expectation and accumulation.
 ///
-/// Adds to `statistics` and returns the rows' log-likelihood. `scratch` holds
+/// Adds to `statistics` and returns the rows' log-likelihood, as the expectation does. `scratch` holds
 /// [`sweep_scratch_len`](ModelShape::sweep_scratch_len) values. Errors name the row.
 #[inline(always)]
 pub fn sweep<M: LatentClassModel + ?Sized>(
@@ -167,7 +174,7 @@ pub fn sweep<M: LatentClassModel + ?Sized>(
 /// Raises the objective round by round until it gains no more.
 ///
 /// The model must have been given parameters: by a start, or by hand. `sweep` zeroes and fills the
-/// statistics and returns the log-likelihood of all rows: [`fit`] passes [`sweep`](sweep()), a
+/// statistics and returns what expectations do, summed over all rows: [`fit`] passes [`sweep`](sweep()), a
 /// runtime with threads its own. `observe` sees every round.
 #[inline(always)]
 pub fn fit_with<M: LatentClassModel>(
@@ -182,7 +189,7 @@ pub fn fit_with<M: LatentClassModel>(
     let mut previous = f64::NEG_INFINITY;
     let mut round = 1;
     loop {
-        let log_likelihood = sweep(model, statistics)?;
+        let log_likelihood = sweep(model, statistics)? + model.constant();
         let last = Round { round, log_likelihood, objective: log_likelihood + model.log_prior() };
         if !last.objective.is_finite() {
             return Err(EmError::NotFinite { round });

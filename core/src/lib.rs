@@ -8,6 +8,8 @@
 //! * [`observations`]: sparse answers of a crowd, by task and by worker; dense rows of bits or codes.
 //! * [`em`]: expectation–maximisation; Dawid–Skene, one coin; starts.
 //! * [`select`]: pairwise information, order of workers, residue.
+//! * [`nn`]: layers of language models around the experts: embedding, norms, attention, cross entropy.
+//! * [`optim`]: AdamW, Adafactor, clipping, schedules, the scan for bad gradients.
 //! * [`small`]: dense algebra of small matrices.
 //! * [`numeric`]: exponentials, logarithms, log-sum-exp over slices.
 //!
@@ -15,8 +17,12 @@
 #![no_std]
 
 pub mod em;
+mod lanes;
+pub mod nn;
 pub mod numeric;
 pub mod observations;
+pub mod optim;
+mod real;
 pub mod select;
 pub mod small;
 

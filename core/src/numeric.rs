@@ -227,37 +227,63 @@ fn softmax_rows_of<const K: usize>(
 }
 
 /// [`softmax_rows`] of two classes: one exponential a row, `e = exp(−|difference|)`.
+///
+/// Rows go through arrays of fixed length, so that every stage but the first and the last is vector code.
 #[inline(always)]
 fn softmax_pairs(rows: &mut [f64], weights: Option<&[f64]>) -> Result<f64, usize> {
     const ROWS: usize = 64;
     let mut log_likelihood = 0.0;
-    let mut log_sums = LogSums::ZERO;
     for (block, rows) in rows.as_chunks_mut::<2>().0.chunks_mut(ROWS).enumerate() {
-        let weight = |nth: usize| weights.and_then(|weights| weights.get(block * ROWS + nth));
-        // Stage 1: differences; a pair of −∞ or a NaN gives NaN.
-        let mut ratios = [0.0; ROWS];
-        for (nth, (ratio, [first, second])) in ratios.iter_mut().zip(rows.iter()).enumerate() {
-            *ratio = second - first;
-            if ratio.is_nan() {
-                return Err(block * ROWS + nth);
-            }
-            let largest = if second > first { *second } else { *first };
-            log_likelihood += weight(nth).map_or(largest, |weight| weight * largest);
+        // Stage 1: columns. Rows that are not there have one class, and so no likelihood to add.
+        let (mut first, mut second) = ([0.0; ROWS], [f64::NEG_INFINITY; ROWS]);
+        for ((row, first), second) in rows.iter().zip(&mut first).zip(&mut second) {
+            [*first, *second] = *row;
         }
-        // Stage 2: the exponentials, with the sign of the difference.
-        for ratio in &mut ratios {
-            *ratio = exp(-libm::fabs(*ratio)).copysign(*ratio);
+        // Stage 2: exponentials of differences; a pair of −∞ or a NaN gives NaN, +∞ leaves an infinite largest value.
+        let (mut largest, mut smaller) = (first, [0.0; ROWS]);
+        for ((largest, smaller), second) in largest.iter_mut().zip(&mut smaller).zip(&second) {
+            let difference = second - *largest;
+            *largest = if difference > 0.0 { *second } else { *largest };
+            *smaller = -libm::fabs(difference);
         }
+        if let Some(nth) = smaller.iter().position(|value| value.is_nan()) {
+            return Err(block * ROWS + nth);
+        }
+        exp_slice(&mut smaller);
         // Stage 3: posteriors.
-        for (nth, (ratio, row)) in ratios.iter().zip(rows).enumerate() {
-            let smaller = libm::fabs(*ratio);
-            let larger = 1.0 / (1.0 + smaller);
-            let second_is_larger = ratio.is_sign_positive();
-            *row = if second_is_larger { [smaller * larger, larger] } else { [larger, smaller * larger] };
-            log_sums.add(1.0 + smaller, weight(nth));
+        let mut sums = [0.0; ROWS];
+        for (((first, second), smaller), sum) in
+            first.iter_mut().zip(&mut second).zip(&smaller).zip(&mut sums)
+        {
+            *sum = 1.0 + smaller;
+            let (more, less) = (1.0 / *sum, smaller / *sum);
+            [*first, *second] = if *second > *first { [less, more] } else { [more, less] };
+        }
+        for ((row, first), second) in rows.iter_mut().zip(&first).zip(&second) {
+            *row = [*first, *second];
+        }
+        // Stage 4: Σ weight · (largest + ln sum); the product of all sums is at most 2⁶⁴.
+        match weights.and_then(|weights| weights.get(block * ROWS..)) {
+            None => log_likelihood += sum(&largest) + libm::log(product(&sums)),
+            Some(weights) => {
+                ln_slice(&mut sums);
+                largest.iter_mut().zip(&sums).for_each(|(largest, log)| *largest += log);
+                log_likelihood += dot(&largest, weights);
+            }
         }
     }
-    Ok(log_likelihood + log_sums.total())
+    Ok(log_likelihood)
+}
+
+/// The product of a slice, in eight interleaved parts.
+#[inline(always)]
+fn product(values: &[f64]) -> f64 {
+    let (chunks, rest) = values.as_chunks::<8>();
+    let mut parts = [1.0; 8];
+    for chunk in chunks {
+        parts.iter_mut().zip(chunk).for_each(|(part, value)| *part *= value);
+    }
+    parts.iter().product::<f64>() * rest.iter().product::<f64>()
 }
 
 #[cfg(test)]

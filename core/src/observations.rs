@@ -121,6 +121,18 @@ impl<'a> Answers<'a> {
         })
     }
 
+    /// The number of answers of every task of a range, and all their cells, if the tasks have equally many.
+    #[inline(always)]
+    pub fn rows_of_one_length(&self, tasks: Range<usize>) -> Option<(u32, &'a [u32])> {
+        let offsets = self.task_offsets.get(tasks.start..tasks.end.saturating_add(1))?;
+        let (&[first, second, ..], &[.., last]) = (offsets, offsets) else {
+            return None;
+        };
+        let (starts, ends) = (offsets.iter(), offsets.iter().skip(1));
+        let differ = starts.zip(ends).filter(|(start, end)| *end - *start != second - first).count();
+        if differ > 0 { None } else { Some((second - first, self.cells.get(first as usize..last as usize)?)) }
+    }
+
     /// The worker a cell belongs to.
     #[inline(always)]
     pub fn worker(&self, cell: u32) -> usize {

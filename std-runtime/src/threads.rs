@@ -80,18 +80,21 @@ impl Shards {
         Self { shards: (0..count).map(shard).collect() }
     }
 
-    /// Runs `work` on every shard's rows and adds up what it leaves in the statistics.
+    /// Runs `work` on every shard's rows and adds up what it leaves in the statistics: at most as many as the shards
+    /// were cut for.
     pub fn add_up(
         &mut self,
         statistics: &mut [f64],
         work: impl Fn(Range<usize>, &mut [f64], &mut [f64]) -> Result<f64, EmError> + Sync,
     ) -> Result<f64, EmError> {
+        let length = statistics.len();
         let results: Vec<_> = self
             .shards
             .par_iter_mut()
             .map(|shard| {
-                shard.statistics.fill(0.0);
-                work(shard.rows.clone(), &mut shard.statistics, &mut shard.scratch)
+                let own = &mut shard.statistics[..length];
+                own.fill(0.0);
+                work(shard.rows.clone(), own, &mut shard.scratch)
             })
             .collect();
         statistics.fill(0.0);

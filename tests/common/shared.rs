@@ -23,7 +23,12 @@ pub const SETS: [&str; 13] = [
 
 /// The folder of a data set. None, with a message, where it is absent; a failure instead if `MIXLET_REQUIRE` names `shared`.
 pub fn folder(name: &str) -> Option<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data/crowd").join(name);
+    find(&format!("data/crowd/{name}"))
+}
+
+/// A folder of `../shared`, as [`folder`] finds it.
+pub fn find(path: &str) -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared").join(path);
     if folder.is_dir() {
         return Some(folder);
     }

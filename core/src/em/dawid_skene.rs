@@ -8,8 +8,11 @@
 //! one per answer, `classes` values each, and nothing else.
 
 mod rows;
+mod two_classes;
 
 use core::ops::Range;
+
+pub use two_classes::{TwoClasses, two_classes_len};
 
 use rows::{add_any_rows, add_rows, any_log_joints, log_joints};
 
@@ -141,7 +144,22 @@ impl<'a> DawidSkene<'a> {
     /// `π_k = (N_k + c) / Σ (N_l + c)`, `C[i, a, k] = (n[i, a, k] + s[i, a, k]) / Σ_b (n[i, b, k] + s[i, b, k])`
     /// with `n` the statistics and `s` the pseudocounts, plus [`FLOOR`]. A worker without answers gets the prior's mean.
     pub fn probabilities(&self, statistics: &[f64], shares: &mut [f64], conditionals: &mut [f64]) {
-        estimate(self.shape, &self.prior, statistics, shares, conditionals);
+        let (masses, counts) = statistics.split_at_checked(self.shape.classes).unwrap_or((&[], &[]));
+        conditionals.iter_mut().zip(counts).for_each(|(value, count)| *value = *count);
+        estimate_shares(&self.prior, masses, shares);
+        estimate_conditionals(self.shape, &self.prior, conditionals);
+    }
+
+    /// The maximisation, given the masses of the classes and counts `[cells, classes]` where the table is.
+    #[inline(always)]
+    fn maximize_counts(&mut self, masses: &[f64]) {
+        let (shares, table) = self.log_parameters.split_at_mut(self.shape.classes);
+        estimate_shares(&self.prior, masses, shares);
+        if self.prior.frozen_conditionals.is_some() {
+            return shares.iter_mut().for_each(|share| *share = libm::log(*share));
+        }
+        estimate_conditionals(self.shape, &self.prior, table);
+        self.take_logarithms();
     }
 
     /// Turns probabilities held in `log_parameters` into what the expectation adds.
@@ -204,22 +222,13 @@ impl Prior<'_> {
     }
 }
 
-/// The maximisation step; see [`DawidSkene::probabilities`].
+/// Turns counts `[cells, classes]` into conditionals; see [`DawidSkene::probabilities`].
 #[inline(always)]
-fn estimate(
-    shape: DawidSkeneShape,
-    prior: &Prior<'_>,
-    statistics: &[f64],
-    shares: &mut [f64],
-    conditionals: &mut [f64],
-) {
-    estimate_shares(prior, statistics, shares);
-    let counts = statistics.get(shape.classes..).unwrap_or(&[]);
+fn estimate_conditionals(shape: DawidSkeneShape, prior: &Prior<'_>, table: &mut [f64]) {
     let table_len = shape.labels * shape.classes;
-    let workers = conditionals.chunks_exact_mut(table_len).zip(counts.chunks_exact(table_len));
-    for (worker, (table, counts)) in workers.enumerate() {
+    for (worker, table) in table.chunks_exact_mut(table_len).enumerate() {
         let constant = prior.constant();
-        table.iter_mut().zip(counts).for_each(|(value, count)| *value = count + constant);
+        table.iter_mut().for_each(|value| *value += constant);
         for more in [prior.shared.unwrap_or(&[]), prior.earlier_of(worker * table_len, table_len)] {
             table.iter_mut().zip(more).for_each(|(value, count)| *value += count);
         }
@@ -245,9 +254,8 @@ fn normalize(table: &mut [f64], classes: usize) {
     }
 }
 
-/// The class shares alone, from the first statistics.
-fn estimate_shares(prior: &Prior<'_>, statistics: &[f64], shares: &mut [f64]) {
-    let masses = statistics.get(..shares.len()).unwrap_or(&[]);
+/// The class shares, from the masses of the classes.
+fn estimate_shares(prior: &Prior<'_>, masses: &[f64], shares: &mut [f64]) {
     let total = masses.iter().map(|mass| mass + prior.class_pseudocount).sum::<f64>();
     let even = prior.uniform_shares || total <= 0.0;
     let classes = shares.len() as f64;
@@ -302,13 +310,12 @@ impl LatentClassModel for DawidSkene<'_> {
 
     #[inline(always)]
     fn maximize(&mut self, statistics: &[f64]) {
-        let (shares, table) = self.log_parameters.split_at_mut(self.shape.classes);
-        if self.prior.frozen_conditionals.is_some() {
-            estimate_shares(&self.prior, statistics, shares);
-            return shares.iter_mut().for_each(|share| *share = libm::log(*share));
+        let (masses, counts) = statistics.split_at_checked(self.shape.classes).unwrap_or((&[], &[]));
+        let table = self.log_parameters.get_mut(self.shape.classes..).unwrap_or(&mut []);
+        if self.prior.frozen_conditionals.is_none() {
+            table.iter_mut().zip(counts).for_each(|(value, count)| *value = *count);
         }
-        estimate(self.shape, &self.prior, statistics, shares, table);
-        self.take_logarithms();
+        self.maximize_counts(masses);
     }
 
     #[inline(always)]

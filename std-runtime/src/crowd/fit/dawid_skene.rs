@@ -1,8 +1,8 @@
 //! Dawid–Skene fits: plain, with the pooled prior, and what remains when class names are lost.
 
-use mixlet_core::em::dawid_skene::{DawidSkene, DawidSkeneShape, Prior};
+use mixlet_core::em::dawid_skene::{DawidSkene, DawidSkeneShape, Prior, TwoClasses, two_classes_len};
 use mixlet_core::em::pooled::{pooled_confusion, pooled_strength};
-use mixlet_core::em::{BLOCK_ROWS, EmError, FitSettings, LatentClassModel, ModelShape, Round, Stop};
+use mixlet_core::em::{BLOCK_ROWS, EmError, Fit, FitSettings, LatentClassModel, ModelShape, Round, Stop};
 
 use super::starts::Initial;
 use super::{Collapse, CrowdFit, Method, PooledPrior, Pseudocount, Task, collapse};
@@ -16,18 +16,60 @@ pub(super) const PILOT_ROUNDS: u32 = 50;
 pub(super) struct Workspace {
     shape: DawidSkeneShape,
     log_parameters: Vec<f64>,
+    sums: Sums,
+}
+
+/// What rounds add up, and where.
+struct Sums {
     statistics: Vec<f64>,
     shards: Shards,
+    /// For [`TwoClasses`]; empty where there are more.
+    two_classes: Vec<f64>,
 }
 
 impl Workspace {
     pub fn new(task: Task<'_>) -> Self {
         let shape = DawidSkeneShape::of(task.answers);
         let model_shape = ModelShape::by_blocks(task.answers.tasks(), shape.classes, shape.parameters_len());
-        let values = vec![0.0; shape.parameters_len()];
-        let shards = Shards::new(task.answers, model_shape);
-        Self { shape, log_parameters: values.clone(), statistics: values, shards }
+        let two_classes = if shape.classes == 2 { two_classes_len(task.answers.cell_count()) } else { 0 };
+        let sums = Sums {
+            statistics: vec![0.0; shape.parameters_len()],
+            shards: Shards::new(task.answers, model_shape),
+            two_classes: vec![0.0; two_classes],
+        };
+        Self { shape, log_parameters: vec![0.0; shape.parameters_len()], sums }
     }
+}
+
+impl Sums {
+    /// Starts and fits a model of any number of classes.
+    fn fit(
+        &mut self,
+        model: &mut DawidSkene<'_>,
+        initial: &Initial<'_>,
+        settings: FitSettings,
+        observe: &mut dyn FnMut(Round),
+    ) -> Result<Fit, EmError> {
+        let Self { statistics, shards, two_classes } = self;
+        if two_classes.is_empty() {
+            return rounds(model, initial, settings, (statistics, shards), observe);
+        }
+        let mut model = TwoClasses::new(model, two_classes)?;
+        let statistics = &mut statistics[..model.shape().statistics];
+        rounds(&mut model, initial, settings, (statistics, shards), observe)
+    }
+}
+
+/// All rounds, from the maximisation that opens them.
+fn rounds<M: LatentClassModel + Sync>(
+    model: &mut M,
+    initial: &Initial<'_>,
+    settings: FitSettings,
+    (statistics, shards): (&mut [f64], &mut Shards),
+    observe: &mut dyn FnMut(Round),
+) -> Result<Fit, EmError> {
+    shards.start(model, statistics, |rows, out| initial.fill(rows, out))?;
+    shards.fit(model, settings, statistics, observe)
 }
 
 pub(super) fn fit(task: Task<'_>, initial: &Initial<'_>, observe: &mut dyn FnMut(Round)) -> Result<CrowdFit> {
@@ -85,11 +127,10 @@ fn run(
     workspace: &mut Workspace,
     observe: &mut dyn FnMut(Round),
 ) -> Result<CrowdFit> {
-    let Workspace { shape, log_parameters, statistics, shards } = workspace;
+    let Workspace { shape, log_parameters, sums } = workspace;
     let mut model = DawidSkene::new(task.answers, shape.classes, task.facts, prior, log_parameters)?;
-    shards.start(&mut model, statistics, |rows, out| initial.fill(rows, out))?;
     let mut rounds = Vec::new();
-    let fit = shards.fit(&mut model, task.options.settings, statistics, |round| {
+    let fit = sums.fit(&mut model, initial, task.options.settings, &mut |round| {
         rounds.push(round);
         observe(round);
     })?;
@@ -103,12 +144,12 @@ fn pool(
     prior: Prior<'_>,
     workspace: &mut Workspace,
 ) -> Result<PooledPrior, EmError> {
-    let Workspace { shape, log_parameters, statistics, shards } = workspace;
+    let Workspace { shape, log_parameters, sums } = workspace;
     let mut model = DawidSkene::new(task.answers, shape.classes, task.facts, prior, log_parameters)?;
-    shards.start(&mut model, statistics, |rows, out| initial.fill(rows, out))?;
     let settings =
         FitSettings { rounds: PILOT_ROUNDS.min(task.options.settings.rounds), ..task.options.settings };
-    shards.fit(&mut model, settings, statistics, |_| ())?;
+    sums.fit(&mut model, initial, settings, &mut |_| ())?;
+    let Sums { statistics, shards, .. } = sums;
     cavity_counts(&model, shards, statistics)?;
     let mut confusion = vec![0.0; shape.labels * shape.classes];
     pooled_confusion(*shape, statistics, &mut confusion);
@@ -192,7 +233,7 @@ fn finish(task: Task<'_>, model: &DawidSkene<'_>, rounds: Vec<Round>, stop: Stop
 pub(super) fn majority_vote(task: Task<'_>) -> Result<CrowdFit> {
     let initial = Initial::Vote(task);
     let mut workspace = Workspace::new(task);
-    let Workspace { shape, log_parameters, statistics, shards } = &mut workspace;
+    let Workspace { shape, log_parameters, sums: Sums { statistics, shards, .. } } = &mut workspace;
     let mut model =
         DawidSkene::new(task.answers, shape.classes, task.facts, Prior::default(), log_parameters)?;
     shards.start(&mut model, statistics, |rows, out| initial.fill(rows, out))?;

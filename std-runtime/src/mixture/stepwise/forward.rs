@@ -145,7 +145,7 @@ impl Search<'_> {
         if stages.parameters.classes() >= self.options.classes {
             return Ok(None);
         }
-        Ok(stages.pairs.most_dependent_on(&stages.classes, &stages.active.order, column)?)
+        stages.pairs.most_dependent_on(&stages.classes, &stages.active.order, column)
     }
 
     /// Adds a candidate's columns, splits its class, and fits.
