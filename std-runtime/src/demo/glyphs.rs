@@ -77,8 +77,7 @@ pub fn visit(options: &DemoOptions, guide: &mut Guide<'_>) -> Result<GlyphsOutco
 
 fn lead() -> String {
     format!(
-        "{PICTURES} pictures of {GLYPH_SIDE} x {GLYPH_SIDE} pixels show {} signs, each a little out of place and one pixel \
-         in twelve wrong. mixlet packs a pixel into a bit, and sorts the pictures by what is on them.",
+        "{PICTURES} pictures of {GLYPH_SIDE} x {GLYPH_SIDE} pixels show {} signs, and one pixel in five is wrong. mixlet packs a pixel into a bit, and sorts the pictures by what is on them.",
         GLYPH_NAMES.len()
     )
 }

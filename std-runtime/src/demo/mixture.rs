@@ -1,7 +1,7 @@
 //! The mixture stop: two kinds of visitors, and the few pages that tell them apart.
 //!
-//! A generated table says who looked at which page. Ten of a hundred pages know which of two kinds a visitor is; EM from
-//! random starts follows chance in the other ninety, stagewise EM finds the ten.
+//! A generated table says who looked at which page. Five of six hundred pages know which of two kinds a visitor is; EM from
+//! random starts follows chance in the others, stagewise EM and forward selection find the five.
 
 use std::io::{self, Write};
 use std::path::Path;
@@ -11,11 +11,11 @@ use serde::Serialize;
 use crate::demo::guide::Pictures;
 use crate::demo::{DemoOptions, Guide};
 use crate::error::Result;
-use crate::mixture::Method;
 use crate::mixture::analysis::{Analysis, AnalysisOptions};
 use crate::mixture::generate::{SparseRows, SparseSpec, labels, sparse};
 use crate::mixture::page::report;
 use crate::mixture::report::{MixtureReport, sections};
+use crate::mixture::{Method, Select};
 use crate::output::write_file;
 use crate::report::PictureError;
 use crate::report::bars::{self, Bar};
@@ -38,10 +38,24 @@ pub struct MixtureOutcome {
     pub methods: Vec<MixtureMethod>,
     /// Pages that tell the kinds apart.
     pub experts: usize,
-    /// Those of them that stagewise EM found.
+    /// What stagewise EM found.
+    pub stagewise: FoundPages,
+    /// What forward selection found.
+    pub forward: FoundPages,
+}
+
+/// How many pages a method took for telling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct FoundPages {
+    /// Those that are.
     pub found: usize,
-    /// Pages that it took for such and that are none.
+    /// Those that are not.
     pub mistaken: usize,
+}
+
+/// Few visitors, and many pages that know nothing.
+fn spec() -> SparseSpec {
+    SparseSpec { rows: 200, columns: 600, experts: 5, accuracy: (0.88, 0.95) }
 }
 
 /// How a method did.
@@ -59,34 +73,48 @@ pub struct MixtureMethod {
 
 /// Shows the stop.
 pub fn visit(options: &DemoOptions, guide: &mut Guide<'_>) -> Result<MixtureOutcome> {
-    let made = sparse(&SparseSpec::default(), options.seed);
+    let made = sparse(&spec(), options.seed);
     guide.open("mixture", "A mixture: two kinds of visitors, and the pages that tell", &lead(&made))?;
     if let Some(folder) = &options.data {
         write(&made, folder)?;
     }
-    let outcome_of = |method, restarts| -> Result<Analysis> {
-        let mut asked = AnalysisOptions { method, ..AnalysisOptions::of_classes(2) };
+    let analyse = |method, select, restarts| -> Result<Analysis> {
+        let mut asked = AnalysisOptions { method, select, ..AnalysisOptions::of_classes(2) };
         asked.truth = Some(labels(&made.truth, &KINDS));
         (asked.fit.restarts, asked.fit.seed) = (restarts, options.seed);
         Analysis::run(&made.rows, &asked, &())
     };
-    let random = outcome_of(Method::Em, 10)?;
-    let stagewise = outcome_of(Method::Stagewise, 1)?;
-    let methods = methods(&random, &stagewise);
-    guide.table(&["Method", "#Wrong", "#Time", "Note"], &rows(&methods))?;
-    let is_expert = |column: &&u32| made.experts.contains(column);
-    let found = stagewise.selected.iter().filter(is_expert).count();
+    let random = analyse(Method::Em, Select::All, 10)?;
+    let stagewise = analyse(Method::Stagewise, Select::All, 1)?;
+    let forward = analyse(Method::Forward, Select::Auto, 1)?;
     let outcome = MixtureOutcome {
         rows: made.rows.len(),
         columns: made.rows.columns.len(),
-        methods,
+        methods: methods(&random, &stagewise, &forward),
         experts: made.experts.len(),
-        found,
-        mistaken: stagewise.selected.len() - found,
+        stagewise: FoundPages::of(&made, &stagewise),
+        forward: FoundPages::of(&made, &forward),
     };
+    guide.table(&["Method", "#Wrong", "#Time", "Note"], &rows(&outcome.methods))?;
     guide.say(&sentence(&outcome))?;
     guide.show(pictures(&made, &stagewise, &outcome)?);
     Ok(outcome)
+}
+
+impl FoundPages {
+    fn of(made: &SparseRows, analysis: &Analysis) -> Self {
+        let found = analysis.selected.iter().filter(|column| made.experts.contains(column)).count();
+        Self { found, mistaken: analysis.selected.len() - found }
+    }
+
+    fn words(&self) -> String {
+        let mistaken = match self.mistaken {
+            0 => "no others".to_owned(),
+            1 => "one other".to_owned(),
+            more => format!("{more} others"),
+        };
+        format!("{} (and {mistaken})", self.found)
+    }
 }
 
 /// What the stop shows, in two sentences.
@@ -100,7 +128,7 @@ fn lead(made: &SparseRows) -> String {
     )
 }
 
-fn methods(random: &Analysis, stagewise: &Analysis) -> Vec<MixtureMethod> {
+fn methods(random: &Analysis, stagewise: &Analysis, forward: &Analysis) -> Vec<MixtureMethod> {
     let rate = |score: Option<f64>| score.unwrap_or(f64::NAN);
     let by_selected = stagewise.truth_by_selected.as_ref().map(|score| score.aligned_error);
     let starts = random.chosen().restarts.len();
@@ -125,6 +153,12 @@ fn methods(random: &Analysis, stagewise: &Analysis) -> Vec<MixtureMethod> {
             stagewise.seconds.fit,
             "then EM with all pages".to_owned(),
         ),
+        line(
+            "Forward selection",
+            rate(forward.error_rate()),
+            forward.seconds.fit,
+            format!("{} pages speak", forward.selected.len()),
+        ),
     ]
 }
 
@@ -136,18 +170,17 @@ fn rows(methods: &[MixtureMethod]) -> Vec<Vec<String>> {
 }
 
 fn sentence(outcome: &MixtureOutcome) -> String {
-    let MixtureOutcome { experts, found, mistaken, .. } = outcome;
-    let mistaken = match mistaken {
-        0 => "no others".to_owned(),
-        1 => "one other".to_owned(),
-        more => format!("{more} others"),
-    };
-    format!("Stagewise EM found {found} of the {experts} pages that tell, and {mistaken}.")
+    format!(
+        "Of the {} pages that tell, stagewise EM found {}, forward selection {}.",
+        outcome.experts,
+        outcome.stagewise.words(),
+        outcome.forward.words()
+    )
 }
 
 /// The stop's part of the report: errors by method, and the columns as stagewise EM sees them.
 fn pictures(made: &SparseRows, stagewise: &Analysis, outcome: &MixtureOutcome) -> Result<Pictures> {
-    let [random, .., refined] = &outcome.methods[..] else { return Ok(Pictures::default()) };
+    let [random, .., refined, forward] = &outcome.methods[..] else { return Ok(Pictures::default()) };
     let figure = |method: &MixtureMethod| Figure {
         label: method.method.to_owned(),
         value: percent(method.error_rate, 1),
@@ -163,7 +196,7 @@ fn pictures(made: &SparseRows, stagewise: &Analysis, outcome: &MixtureOutcome) -
     parts.extend(sections(&shown)?);
     Ok(Pictures {
         verdict: sentence(outcome),
-        figures: vec![figure(random), figure(refined)],
+        figures: vec![figure(random), figure(refined), figure(forward)],
         warnings: Vec::new(),
         sections: parts,
     })

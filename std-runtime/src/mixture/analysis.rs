@@ -254,6 +254,12 @@ impl Analysis {
         Some(if self.tree.is_some() { score.share_error } else { score.aligned_error })
     }
 
+    /// Nodes on the longest path of a tree; none without one.
+    pub fn depth(&self) -> Option<u32> {
+        let nodes = &self.tree.as_ref()?.nodes;
+        Some(nodes.iter().map(|node| node.depth + 1).max().unwrap_or(0))
+    }
+
     /// `[classes]`: rows whose most likely class it is.
     pub fn sizes(&self) -> Vec<usize> {
         let mut sizes = vec![0; self.classes()];

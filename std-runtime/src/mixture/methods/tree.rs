@@ -30,17 +30,16 @@ pub(super) fn find(
         seed: options.fit.seed,
         ..default
     };
-    let mut levels = 0;
     let tree = grow(rows, weights, &settings, &mut |level, nodes| {
-        levels = level;
         observe(0, Round { round: level + 1, log_likelihood: 0.0, objective: nodes as f64 });
     })?;
     let leaves = tree.leaf_posteriors(rows);
     let task = Task { weights, ..Task::of(rows) };
     let parameters = fit::parameters_of(task, &leaves, tree.leaves, settings.pseudocount)?;
     let log_likelihood = fit::posteriors(task, &parameters)?.1;
-    let round = Round { round: levels.max(1), log_likelihood, objective: log_likelihood };
-    let (stop, rounds) = (Stop::Converged, round.round);
+    let rounds = settings.rounds;
+    let round = Round { round: rounds, log_likelihood, objective: log_likelihood };
+    let stop = Stop::Converged;
     let restart = Restart { log_likelihood, objective: log_likelihood, rounds, stop };
     let fit = MixtureFit { parameters, rounds: vec![round], stop, restarts: vec![restart] };
     Ok(Found { selected: Some(columns_of(&tree)), tree: Some(tree), ..Found::of(fit) })
