@@ -104,6 +104,20 @@ pub struct Truth {
     pub score: TruthScore,
 }
 
+impl Truth {
+    /// Compares the rows that count.
+    fn new(
+        labels: &Labels,
+        posteriors: &[f64],
+        classes: usize,
+        counts: impl Fn(usize) -> bool,
+    ) -> Option<Self> {
+        let label_shares = label_shares(posteriors, classes, labels, &counts);
+        let score = TruthScore::new(posteriors, classes, labels, &label_shares, &counts)?;
+        Some(Self { names: labels.names.iter().map(str::to_owned).collect(), label_shares, score })
+    }
+}
+
 /// A fitted mixture and what there is to say about it.
 #[derive(Clone, Debug)]
 pub struct Analysis {
@@ -169,11 +183,7 @@ impl Analysis {
         let Some((chosen, best)) = tried else {
             return Err(Error::Options { problem: "no number of classes" });
         };
-        let is_range = options.classes.start() < options.classes.end();
-        let baseline = match candidates.iter().find(|candidate| candidate.classes == 1) {
-            None if is_range => Some(Tried::run(rows, 1, options, held_out.as_ref(), &())?.candidate),
-            one => one.cloned(),
-        };
+        let baseline = baseline(rows, &candidates, options, held_out.as_ref())?;
         let fit_seconds = clock.elapsed().as_secs_f64();
         let mut analysis = Self::describe(rows, options, held_out, (candidates, chosen, best))?;
         analysis.baseline = baseline;
@@ -192,24 +202,15 @@ impl Analysis {
         let Found { fit, selected, is_fitted_by_selected, steps, by_selected, tree } = found;
         let classes = fit.parameters.classes();
         let is_fitted = |row: usize| held_out.as_ref().is_none_or(|held_out| !held_out.contains(row));
-        let score = |posteriors: &[f64]| {
-            let truth = options.truth.as_ref()?;
-            let label_shares = label_shares(posteriors, classes, truth, is_fitted);
-            let score = TruthScore::new(posteriors, classes, truth, &label_shares, is_fitted)?;
-            let names = truth.names.iter().map(str::to_owned).collect();
-            Some(Truth { names, label_shares, score })
-        };
-        let truth = score(&posteriors);
+        let against_truth =
+            |posteriors: &[f64]| Truth::new(options.truth.as_ref()?, posteriors, classes, is_fitted);
+        let truth = against_truth(&posteriors);
         let active = selected.as_ref().filter(|_| is_fitted_by_selected);
         let active = active.map(|selected| mask(selected, rows.columns.len()));
         let held_out = held_out.as_ref().map(|held_out| {
             held_out.score(rows, &fit, active.as_deref(), &posteriors, options, truth.as_ref())
         });
-        let mut columns = columns::facts(&view(rows)?.level_offsets(), &fit.parameters);
-        if let Some(selected) = &selected {
-            columns.iter_mut().for_each(|column| column.selected = false);
-            selected.iter().for_each(|&column| columns[column as usize].selected = true);
-        }
+        let columns = columns::facts(&view(rows)?.level_offsets(), &fit.parameters, selected.as_deref());
         Ok(Self {
             method: options.method,
             baseline: None,
@@ -217,9 +218,7 @@ impl Analysis {
             is_selection: is_fitted_by_selected,
             steps,
             tree,
-            truth_by_selected: by_selected
-                .and_then(|by_selected| score(&by_selected))
-                .map(|truth| truth.score),
+            truth_by_selected: by_selected.and_then(|alone| against_truth(&alone)).map(|truth| truth.score),
             candidates,
             chosen,
             fit,
@@ -311,6 +310,20 @@ impl Tried {
             restarts: fit.restarts.clone(),
         };
         Ok(Self { candidate, found, posteriors })
+    }
+}
+
+/// One class, where several numbers were tried.
+fn baseline(
+    rows: &Rows,
+    candidates: &[Candidate],
+    options: &AnalysisOptions,
+    held_out: Option<&HeldOutRows>,
+) -> Result<Option<Candidate>> {
+    let is_range = options.classes.start() < options.classes.end();
+    match candidates.iter().find(|candidate| candidate.classes == 1) {
+        None if is_range => Ok(Some(Tried::run(rows, 1, options, held_out, &())?.candidate)),
+        one => Ok(one.cloned()),
     }
 }
 

@@ -148,10 +148,6 @@ impl MixtureModel {
     fn check(&self) -> Result<(), ModelProblem> {
         let Self { parameters, columns, .. } = self;
         let (classes, count) = (parameters.classes(), columns.len());
-        let length = |what, found, expected| match found == expected {
-            true => Ok(()),
-            false => Err(ModelProblem::Length { what, found, expected }),
-        };
         if classes == 0 || count == 0 {
             return Err(ModelProblem::Length { what: "shares or columns", found: 0, expected: 1 });
         }
@@ -160,14 +156,7 @@ impl MixtureModel {
         let cells: usize = if self.tree.is_some() { 0 } else { levels.iter().sum() };
         length("probabilities", parameters.probabilities.len(), cells.saturating_mul(classes))?;
         ModelProblem::check_sums("shares", &parameters.shares, 0, 1)?;
-        if let Some(tree) = &self.tree {
-            length("leaves", tree.leaves, classes)?;
-            if !tree.is_sound(|column| levels.get(column as usize).copied()) {
-                return Err(ModelProblem::Damaged {
-                    reason: "nodes of the tree do not fit together".to_owned(),
-                });
-            }
-        }
+        self.check_tree(&levels)?;
         let mut start = 0;
         for levels in levels.into_iter().filter(|_| self.tree.is_none()) {
             let end = start + levels * classes;
@@ -175,18 +164,35 @@ impl MixtureModel {
             ModelProblem::check_sums("probabilities", column, start, classes)?;
             start = end;
         }
-        if let Some(labels) = &self.labels {
-            let count = labels.names.len();
-            length("label shares", labels.shares.len(), classes.saturating_mul(count))?;
-            for (class, shares) in labels.shares.chunks_exact(count.max(1)).enumerate() {
-                ModelProblem::check_sums("label shares", shares, class * count, 1)?;
-            }
-        }
+        self.check_labels()?;
         let selected = self.selected.iter().flatten().filter(|&&column| column as usize >= count);
         match selected.count() {
             0 => Ok(()),
             _ => Err(ModelProblem::Length { what: "selected columns", found: count + 1, expected: count }),
         }
+    }
+
+    /// A tree has as many leaves as there are classes, and its nodes fit together.
+    fn check_tree(&self, levels: &[usize]) -> Result<(), ModelProblem> {
+        let Some(tree) = &self.tree else { return Ok(()) };
+        length("leaves", tree.leaves, self.classes())?;
+        match tree.is_sound(|column| levels.get(column as usize).copied()) {
+            true => Ok(()),
+            false => {
+                Err(ModelProblem::Damaged { reason: "nodes of the tree do not fit together".to_owned() })
+            }
+        }
+    }
+
+    /// Every class has shares of all labels.
+    fn check_labels(&self) -> Result<(), ModelProblem> {
+        let Some(labels) = &self.labels else { return Ok(()) };
+        let count = labels.names.len();
+        length("label shares", labels.shares.len(), self.classes().saturating_mul(count))?;
+        let classes = labels.shares.chunks_exact(count.max(1)).enumerate();
+        classes
+            .map(|(class, shares)| ModelProblem::check_sums("label shares", shares, class * count, 1))
+            .collect()
     }
 
     /// Codes of a column, as the family counts them.
@@ -208,6 +214,13 @@ impl MixtureModel {
         let task = Task { active, ..Task::of(view(rows)?) };
         let (posteriors, log_likelihood) = fit::posteriors(task, &self.parameters)?;
         Ok((posteriors, Some(log_likelihood)))
+    }
+}
+
+fn length(what: &'static str, found: usize, expected: usize) -> Result<(), ModelProblem> {
+    match found == expected {
+        true => Ok(()),
+        false => Err(ModelProblem::Length { what, found, expected }),
     }
 }
 

@@ -248,50 +248,60 @@ impl Model {
 
     /// Options that the method does not look at are a mistake.
     fn check(&self) -> Result<()> {
-        let fail = |problem| Err(Error::Options { problem });
         let has_own_way = self.pseudocount.is_some() || self.rounds.is_some() || self.tolerance.is_some();
-        if self.method != Method::Tree && self.classes.is_none() {
-            return fail("--classes says how many classes to find: a number, or a range such as 2..12");
-        }
-        if self.method != Method::Tree && self.depth.is_some() {
-            return fail("--depth is that of a tree; leave it out, or pass --method tree");
-        }
-        if self.method != Method::Em && self.is_range() {
-            return fail("a range of --classes needs --method em; name one number");
-        }
-        match self.method {
+        let has_start = self.start.is_some() || self.restarts.is_some();
+        let problem = match self.method {
+            method if method != Method::Tree && self.classes.is_none() => {
+                "--classes says how many classes to find: a number, or a range such as 2..12"
+            }
+            method if method != Method::Tree && self.depth.is_some() => {
+                "--depth is that of a tree; leave it out, or pass --method tree"
+            }
+            method if method != Method::Em && self.is_range() => {
+                "a range of --classes needs --method em; name one number"
+            }
             Method::Em if self.is_given_start() && self.restarts.is_some() => {
-                fail("--restarts needs random starts; leave it out, or leave out --start FILE")
+                "--restarts needs random starts; leave it out, or leave out --start FILE"
             }
             Method::Em if self.is_given_start() && self.is_range() => {
-                fail("a start of given classes has their number; name one number of --classes")
+                "a start of given classes has their number; name one number of --classes"
             }
-            Method::Stagewise if self.start.is_some() || self.restarts.is_some() => {
-                fail("--method stagewise starts from one class; leave out --start and --restarts")
+            Method::Stagewise if has_start => {
+                "--method stagewise starts from one class; leave out --start and --restarts"
             }
             Method::Stagewise if self.select.is_some() => {
-                fail("--method stagewise selects columns itself; leave out --select")
+                "--method stagewise selects columns itself; leave out --select"
             }
             Method::Stagewise if has_own_way => {
-                fail("--method stagewise goes its own way; leave out --pseudocount, --rounds and --tolerance")
+                "--method stagewise goes its own way; leave out --pseudocount, --rounds and --tolerance"
             }
-            Method::Forward | Method::Backward if self.start.is_some() || self.restarts.is_some() => fail(
-                "forward and backward selection have starts of their own; leave out --start and --restarts",
-            ),
-            Method::Forward | Method::Backward if has_own_way => fail(
-                "forward and backward selection go their own way; leave out --pseudocount, --rounds and --tolerance",
-            ),
-            Method::Forward | Method::Backward if self.select == Some(Select::All) => {
-                fail("forward and backward selection choose columns; pass --select auto or a number")
-            }
+            Method::Forward | Method::Backward => return self.check_stepwise(has_start, has_own_way),
             Method::Tree if self.is_given_start() => {
-                fail("the nodes of a tree start at random; leave out --start FILE")
+                "the nodes of a tree start at random; leave out --start FILE"
             }
             Method::Tree if self.tolerance.is_some() => {
-                fail("every node of a tree has all its rounds; leave out --tolerance")
+                "every node of a tree has all its rounds; leave out --tolerance"
             }
-            _ => Ok(()),
-        }
+            _ => return Ok(()),
+        };
+        Err(Error::Options { problem })
+    }
+
+    /// The same of the methods that add columns or take them away.
+    fn check_stepwise(&self, has_start: bool, has_own_way: bool) -> Result<()> {
+        let problem = match self.select {
+            _ if has_start => {
+                "forward and backward selection have starts of their own; leave out --start and --restarts"
+            }
+            _ if has_own_way => {
+                "forward and backward selection go their own way; leave out --pseudocount, --rounds and --tolerance"
+            }
+            Some(Select::All) => {
+                "forward and backward selection choose columns; pass --select auto or a number"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::Options { problem })
     }
 
     /// How EM goes, with the method's own defaults.

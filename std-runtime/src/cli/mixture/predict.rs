@@ -95,22 +95,21 @@ pub(super) fn run(options: &PredictOptions) -> Result<()> {
     }
     let error = truth.as_ref().and_then(|truth| error_rate(&model, truth, &posteriors));
     let sizes = sizes(&posteriors, model.classes());
-    if options.common.json {
-        return print_json(&PredictJson {
-            rows: rows.len(),
-            columns: rows.columns.len(),
-            classes: model.classes(),
-            log_likelihood,
-            sizes,
-            error_rate: error.map(|(rate, _)| rate),
-            error_by: error.map(|(_, by)| by),
-            warnings: &warnings,
-            seconds,
-        });
-    }
-    match options.out.as_deref().is_some_and(is_standard_output) {
-        true => Ok(()),
-        false => print(&summary(&rows, log_likelihood, &sizes, error, options.out.as_deref())),
+    let result = PredictJson {
+        rows: rows.len(),
+        columns: rows.columns.len(),
+        classes: model.classes(),
+        log_likelihood,
+        sizes,
+        error_rate: error.map(|(rate, _)| rate),
+        error_by: error.map(|(_, by)| by),
+        warnings: &warnings,
+        seconds,
+    };
+    match options.out.as_deref() {
+        _ if options.common.json => print_json(&result),
+        Some(path) if is_standard_output(path) => Ok(()),
+        path => print(&summary(&result, path)),
     }
 }
 
@@ -152,20 +151,14 @@ fn sizes(posteriors: &[f64], classes: usize) -> Vec<usize> {
     sizes
 }
 
-fn summary(
-    rows: &Rows,
-    log_likelihood: Option<f64>,
-    sizes: &[usize],
-    error: Option<(f64, &'static str)>,
-    out: Option<&Path>,
-) -> String {
+fn summary(result: &PredictJson<'_>, out: Option<&Path>) -> String {
     let mut lines = Lines::default();
-    let per_row =
-        log_likelihood.map(|all| format!(", log-likelihood {} each", decimal(all / rows.len() as f64, 4)));
-    lines.add("Data", &(things(rows.len(), "row") + &per_row.unwrap_or_default()));
-    let sizes: Vec<String> = sizes.iter().take(20).map(|&size| count(size as u64)).collect();
+    let per_row = |all: f64| format!(", log-likelihood {} each", decimal(all / result.rows as f64, 4));
+    let likelihood = result.log_likelihood.map(per_row).unwrap_or_default();
+    lines.add("Data", &(things(result.rows, "row") + &likelihood));
+    let sizes: Vec<String> = result.sizes.iter().take(20).map(|&size| count(size as u64)).collect();
     lines.add("Sizes", &sizes.join(", "));
-    if let Some((rate, by)) = error {
+    if let (Some(rate), Some(by)) = (result.error_rate, result.error_by) {
         lines.add("Truth", &format!("{} wrong, by the {by}", percent(rate, 2)));
     }
     match out {

@@ -49,8 +49,12 @@ pub(super) fn free_parameters(rows: &Rows, classes: usize, active: ActiveColumns
 
 /// `I(x; class) = Σ_k π_k Σ_a P[a, k] · ln(P[a, k] / Σ_l π_l P[a, l])` of every column.
 ///
-/// `level_offsets` `[columns + 1]` says where columns start.
-pub(super) fn facts(level_offsets: &[u32], parameters: &Parameters) -> Vec<ColumnFacts> {
+/// `level_offsets` `[columns + 1]` says where columns start; without a selection all columns are selected.
+pub(super) fn facts(
+    level_offsets: &[u32],
+    parameters: &Parameters,
+    selected: Option<&[u32]>,
+) -> Vec<ColumnFacts> {
     let classes = parameters.shares.len().max(1);
     let cell = |probabilities: &[f64]| {
         let mean: f64 = probabilities.iter().zip(&parameters.shares).map(|(p, share)| p * share).sum();
@@ -58,9 +62,11 @@ pub(super) fn facts(level_offsets: &[u32], parameters: &Parameters) -> Vec<Colum
         terms.map(|(p, share)| share * p * (p / mean).ln()).sum::<f64>()
     };
     let cells: Vec<f64> = parameters.probabilities.chunks_exact(classes).map(cell).collect();
-    let fact = |information: f64| ColumnFacts { information: information.max(0.0), selected: true };
-    level_offsets
-        .windows(2)
-        .map(|pair| fact(cells[pair[0] as usize..pair[1] as usize].iter().sum()))
-        .collect()
+    let fact = |pair: &[u32]| {
+        let information: f64 = cells[pair[0] as usize..pair[1] as usize].iter().sum();
+        ColumnFacts { information: information.max(0.0), selected: selected.is_none() }
+    };
+    let mut facts: Vec<ColumnFacts> = level_offsets.windows(2).map(fact).collect();
+    selected.unwrap_or(&[]).iter().for_each(|&column| facts[column as usize].selected = true);
+    facts
 }

@@ -34,19 +34,16 @@ pub(super) fn find(
         })?;
     let Round { log_likelihood, objective, round } = fit.last;
     let restart = Restart { log_likelihood, objective, rounds: round, stop: fit.stop };
-    let step = |(round, step): (u32, StepwiseStep)| Step {
-        round,
-        joined: step.columns,
-        classes: None,
-        columns: step.active,
-        log_likelihood: step.log_likelihood,
-        information: step.information,
-    };
     let fit = MixtureFit { parameters, rounds: vec![fit.last], stop: fit.stop, restarts: vec![restart] };
     Ok(Found {
         selected: Some(active),
         is_fitted_by_selected: true,
-        steps: (1..).zip(steps).map(step).collect(),
+        steps: (1..).zip(steps).map(|(round, step)| step_of(round, step)).collect(),
         ..Found::of(fit)
     })
+}
+
+fn step_of(round: u32, step: StepwiseStep) -> Step {
+    let StepwiseStep { columns, information, active, log_likelihood, .. } = step;
+    Step { round, joined: columns, classes: None, columns: active, log_likelihood, information }
 }
