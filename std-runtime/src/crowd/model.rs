@@ -177,8 +177,8 @@ fn check_probabilities(
     if values.len() != length {
         return Err(ModelProblem::Length { what, found: values.len(), expected: length });
     }
-    let blocks = values.chunks_exact(block).enumerate();
-    blocks.map(|(nth, values)| ModelProblem::check_sums(what, values, nth * block, step)).collect()
+    let mut blocks = values.chunks_exact(block).enumerate();
+    blocks.try_for_each(|(nth, values)| ModelProblem::check_sums(what, values, nth * block, step))
 }
 
 #[cfg(test)]

@@ -98,5 +98,5 @@ fn unit(random: &mut impl Rng) -> f64 {
 
 /// A whole number below a count.
 fn below(random: &mut impl Rng, count: usize) -> usize {
-    (u64::from(random.next_u32()) * count as u64 >> 32) as usize
+    ((u64::from(random.next_u32()) * count as u64) >> 32) as usize
 }

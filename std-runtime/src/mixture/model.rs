@@ -189,10 +189,10 @@ impl MixtureModel {
         let Some(labels) = &self.labels else { return Ok(()) };
         let count = labels.names.len();
         length("label shares", labels.shares.len(), self.classes().saturating_mul(count))?;
-        let classes = labels.shares.chunks_exact(count.max(1)).enumerate();
-        classes
-            .map(|(class, shares)| ModelProblem::check_sums("label shares", shares, class * count, 1))
-            .collect()
+        let mut classes = labels.shares.chunks_exact(count.max(1)).enumerate();
+        classes.try_for_each(|(class, shares)| {
+            ModelProblem::check_sums("label shares", shares, class * count, 1)
+        })
     }
 
     /// Codes of a column, as the family counts them.

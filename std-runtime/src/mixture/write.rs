@@ -11,13 +11,16 @@ use super::analysis::ColumnFacts;
 use crate::output::csv::{Rows as Lines, header};
 use crate::rows::Rows;
 
+/// What gives a row its label, from its posterior.
+pub type Namer<'a> = &'a dyn Fn(&[f64]) -> String;
+
 /// `row,class,confidence,p_<class>…`, a line per row; rows and classes are counted from 0. With labels of the classes
 /// there is a column `label` behind `class`.
 pub fn labels(
     out: &mut dyn Write,
     posteriors: &[f64],
     classes: usize,
-    label: Option<&dyn Fn(&[f64]) -> String>,
+    label: Option<Namer<'_>>,
 ) -> io::Result<()> {
     let names: &[&str] = match label {
         Some(_) => &["row", "class", "label", "confidence"],

@@ -90,7 +90,7 @@ pub(super) fn run(options: &PredictOptions) -> Result<()> {
     warnings.iter().for_each(|warning| log("warning", warning));
     if let Some(path) = &options.out {
         let name = model.labels.as_ref().map(|labels| |posterior: &[f64]| label(labels, posterior));
-        let name = name.as_ref().map(|name| name as &dyn Fn(&[f64]) -> String);
+        let name = name.as_ref().map(|name| name as write::Namer<'_>);
         write_file(path, |out| write::labels(out, &posteriors, model.classes(), name))?;
     }
     let error = truth.as_ref().and_then(|truth| error_rate(&model, truth, &posteriors));

@@ -29,7 +29,7 @@ impl HeldOutRows {
         // The first places of a shuffle.
         for place in 0..count {
             let rest = (rows - place) as u128;
-            order.swap(place, place + (u128::from(random.next_u64()) * rest >> 64) as usize);
+            order.swap(place, place + ((u128::from(random.next_u64()) * rest) >> 64) as usize);
         }
         let mut is_held_out = vec![false; rows];
         order.iter().take(count).for_each(|&row| is_held_out[row] = true);
