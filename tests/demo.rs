@@ -80,6 +80,7 @@ fn mixtures_are_found_on_every_seed() {
             found[nth] += pages.found;
             mistaken[nth] += pages.mistaken;
         }
+        assert!((5..=7).contains(&glyphs.classes), "seed {seed}: {glyphs:?}");
         bitmaps += glyphs.error_rate / 8.0;
     }
     // Forty pages tell: single seeds may miss one, or take another one for such.
@@ -117,6 +118,7 @@ fn the_tour_prints_one_table_and_draws_one_page() {
         "rounds",
         "glyphs",
         "classes",
+        "choice",
     ] {
         assert!(html.contains(&format!("<section id=\"{section}\"")), "no section {section}");
     }

@@ -1,6 +1,7 @@
 //! The bitmap stop: what is on six hundred spotted pictures, without anybody saying so.
 
 use std::io::{self, Write};
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use serde::Serialize;
@@ -19,8 +20,11 @@ use crate::report::page::Figure;
 /// Number of pictures.
 const PICTURES: usize = 600;
 
-/// Random starts.
-const STARTS: usize = 20;
+/// Numbers of classes that are tried.
+const CLASSES: RangeInclusive<usize> = 2..=8;
+
+/// Random starts of each.
+const STARTS: usize = 10;
 
 /// Pictures as a class that are shown on the terminal.
 const SHOWN: usize = 6;
@@ -32,7 +36,7 @@ pub struct GlyphsOutcome {
     pub rows: usize,
     /// Number of pixels of each.
     pub columns: usize,
-    /// Number of classes.
+    /// Number of classes that were found.
     pub classes: usize,
     /// Share of wrong classes, after the best match.
     pub error_rate: f64,
@@ -47,7 +51,7 @@ pub fn visit(options: &DemoOptions, guide: &mut Guide<'_>) -> Result<GlyphsOutco
     if let Some(folder) = &options.data {
         write(&made, folder)?;
     }
-    let mut asked = AnalysisOptions::of_classes(GLYPH_NAMES.len());
+    let mut asked = AnalysisOptions { classes: CLASSES, ..AnalysisOptions::of_classes(1) };
     asked.truth = Some(labels(&made.truth, &GLYPH_NAMES));
     (asked.fit.restarts, asked.fit.seed) = (STARTS, options.seed);
     let analysis = Analysis::run(&made.rows, &asked, &())?;
@@ -60,7 +64,10 @@ pub fn visit(options: &DemoOptions, guide: &mut Guide<'_>) -> Result<GlyphsOutco
     };
     guide.drawing(&prototypes(&analysis))?;
     let sentence = sentence(&outcome);
-    guide.say(&format!("{sentence} {STARTS} starts took {}.", seconds(outcome.seconds)))?;
+    let (first, last) = CLASSES.into_inner();
+    let took =
+        format!("{STARTS} starts each of {first} to {last} classes took {}.", seconds(outcome.seconds));
+    guide.say(&format!("{sentence} {took}"))?;
     let shown = report(&made.rows, &analysis)?;
     guide.show(Pictures {
         verdict: sentence,
@@ -70,14 +77,18 @@ pub fn visit(options: &DemoOptions, guide: &mut Guide<'_>) -> Result<GlyphsOutco
             note: "taken for another sign".to_owned(),
         }],
         warnings: Vec::new(),
-        sections: sections(&shown)?.into_iter().filter(|section| section.id == "classes").collect(),
+        sections: sections(&shown)?
+            .into_iter()
+            .filter(|section| ["classes", "choice"].contains(&section.id))
+            .collect(),
     });
     Ok(outcome)
 }
 
 fn lead() -> String {
     format!(
-        "{PICTURES} pictures of {GLYPH_SIDE} x {GLYPH_SIDE} pixels show {} signs, and one pixel in five is wrong. mixlet packs a pixel into a bit, and sorts the pictures by what is on them.",
+        "{PICTURES} pictures of {GLYPH_SIDE} x {GLYPH_SIDE} pixels show {} signs, and one pixel in five is wrong. mixlet \
+         packs a pixel into a bit, finds out how many signs there are, and sorts the pictures by them.",
         GLYPH_NAMES.len()
     )
 }
@@ -85,7 +96,7 @@ fn lead() -> String {
 fn sentence(outcome: &GlyphsOutcome) -> String {
     let GlyphsOutcome { rows, classes, error_rate, .. } = outcome;
     format!(
-        "Of {rows} bitmaps in {classes} classes, {} are in another class than their like.",
+        "BIC finds {classes} signs on {rows} bitmaps; {} of them are in another class than their like.",
         percent(*error_rate, 1)
     )
 }
