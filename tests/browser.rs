@@ -4,6 +4,8 @@
 //! when `MIXLET_REQUIRE` names `browser`. Each page is shown in a frame of the wanted width, because a browser
 //! window cannot be as narrow as a phone; a script beside the frame measures it and writes what it found.
 
+#[path = "common/sample_mixture.rs"]
+mod sample_mixture;
 #[path = "common/sample_report.rs"]
 mod sample_report;
 
@@ -11,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use mixlet_runtime::crowd::report::{CrowdReport, render};
-use sample_report::Sample;
+use mixlet_runtime::mixture::report::{self as mixture_report, MixtureReport};
+use sample_mixture::MixtureSample;
+use sample_report::{HOSTILE, Sample};
 use serde_json::Value;
 
 /// Colours follow what the reader prefers.
@@ -99,7 +103,11 @@ fn browse(browser: &Path, file: &Path, theme: Theme, size: (u32, u32), action: &
 
 /// What the browser sees of a report at a width.
 fn look(browser: &Path, report: &CrowdReport<'_>, theme: Theme, width: u32) -> Value {
-    let html = render(report).unwrap();
+    look_at(browser, &render(report).unwrap(), theme, width)
+}
+
+/// What the browser sees of a page at a width.
+fn look_at(browser: &Path, html: &str, theme: Theme, width: u32) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("frame.html");
     let source = html.replace('&', "&amp;").replace('"', "&quot;");
@@ -187,6 +195,36 @@ fn odd_pages_lay_out_on_a_phone() {
     assert_good(&look(&browser, &one.report(), Theme::Light, 400), "one worker");
     assert_good(&look(&browser, &one.comparison(), Theme::Dark, 400), "a comparison");
     assert_good(&look(&browser, &CrowdReport::default(), Theme::Light, 400), "an empty report");
+}
+
+#[test]
+fn mixtures_lay_out_on_desk_and_phone_in_light_and_dark() {
+    let Some(browser) = chromium() else { return };
+    let html = |report: &MixtureReport<'_>| mixture_report::render(report).unwrap();
+    let (survey, pictures) = (MixtureSample::new(20, 5), MixtureSample::new(196, 6));
+    let cases = [(Theme::Light, 1280), (Theme::Light, 400), (Theme::Dark, 1280), (Theme::Dark, 400)];
+    for (sample, shown) in
+        [(&survey, &["values"][..]), (&pictures, &["prototype-0", "prototype-5", "information-map"])]
+    {
+        for (theme, width) in cases {
+            let seen = look_at(&browser, &html(&sample.report()), theme, width);
+            let what = format!("{theme:?} at {width}");
+            assert_good(&seen, &what);
+            let found = seen["pictures"].as_array().unwrap();
+            for picture in
+                shown.iter().chain(&["class-shares", "information", "criteria", "truth-map", "active"])
+            {
+                let is_it =
+                    |id: &&Value| id.as_str().is_some_and(|id| id.starts_with(&format!("{picture}-")));
+                assert!(found.iter().any(|id| is_it(&id)), "{what}: {picture} among {found:?}");
+            }
+            assert_eq!(seen["page"][1][0].as_u64() < Some(100), theme == Theme::Dark, "{what}");
+        }
+    }
+    let hostile = MixtureSample::new(12, 9).hostile(&HOSTILE);
+    assert_good(&look_at(&browser, &html(&hostile.report()), Theme::Light, 400), "hostile names");
+    let many = MixtureSample::new(2_000, 40);
+    assert_good(&look_at(&browser, &html(&many.report()), Theme::Dark, 400), "many columns and classes");
 }
 
 #[test]

@@ -21,15 +21,23 @@ fn walk(seed: u64, folder: &Path) -> (Tour, String, String) {
 fn the_example_data_is_what_the_demo_writes() {
     let folder = tempfile::tempdir().unwrap();
     walk(0, folder.path());
-    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data/crowd");
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/data");
     let mut bytes = 0;
-    for name in ["answers.csv", "gold.csv"] {
+    for path in [
+        "crowd/answers.csv",
+        "crowd/gold.csv",
+        "mixture/visits.csv",
+        "mixture/kinds.csv",
+        "mixture/signs-idx3-ubyte",
+        "mixture/signs.csv",
+    ] {
+        let (_, name) = path.split_once('/').unwrap();
         let (made, kept) =
-            (fs::read(folder.path().join(name)).unwrap(), fs::read(committed.join(name)).unwrap());
+            (fs::read(folder.path().join(name)).unwrap(), fs::read(committed.join(path)).unwrap());
         assert!(made == kept, "{name} differs; write it again as examples/data/README.md says");
         bytes += kept.len();
     }
-    assert!(bytes < 150_000, "{bytes} bytes");
+    assert!(bytes < 500_000, "{bytes} bytes");
 }
 
 #[test]
@@ -58,18 +66,60 @@ fn the_story_holds_on_every_seed() {
 }
 
 #[test]
+fn mixtures_are_found_on_every_seed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut found, mut mistaken, mut bitmaps) = ([0; 2], [0; 2], 0.0);
+    for seed in 0..8 {
+        let Tour { mixture, glyphs, .. } = walk(seed, folder.path()).0;
+        let [random, selected, refined, forward] = &mixture.methods[..] else { panic!("four methods") };
+        assert!(random.error_rate > 0.15, "seed {seed}: {:?}", mixture.methods);
+        for method in [selected, refined, forward] {
+            assert!(3.0 * method.error_rate < random.error_rate, "seed {seed}: {:?}", mixture.methods);
+        }
+        for (nth, pages) in [mixture.stagewise, mixture.forward].into_iter().enumerate() {
+            found[nth] += pages.found;
+            mistaken[nth] += pages.mistaken;
+        }
+        assert!((5..=7).contains(&glyphs.classes), "seed {seed}: {glyphs:?}");
+        bitmaps += glyphs.error_rate / 8.0;
+    }
+    // Forty pages tell: single seeds may miss one, or take another one for such.
+    assert!(found[0] >= 36 && found[1] >= 38, "{found:?}");
+    assert!(mistaken[0] <= 32 && mistaken[1] <= 2, "{mistaken:?}");
+    assert!(bitmaps < 0.05, "{bitmaps}");
+}
+
+#[test]
 fn the_tour_prints_one_table_and_draws_one_page() {
     let folder = tempfile::tempdir().unwrap();
     let (tour, printed, html) = walk(1, folder.path());
     let rows: Vec<&str> = printed.lines().filter(|line| line.contains(" %  ")).collect();
-    assert_eq!(rows.len(), 4, "{printed}");
-    for (row, outcome) in rows.iter().zip(&tour.crowd.methods) {
-        assert!(row.trim_start().starts_with(outcome.method) && row.ends_with(&outcome.note), "{row}");
+    let crowd = tour.crowd.methods.iter().map(|outcome| (outcome.method, &outcome.note));
+    let mixture = tour.mixture.methods.iter().map(|outcome| (outcome.method, &outcome.note));
+    assert_eq!(rows.len(), 4 + 4, "{printed}");
+    for (row, (method, note)) in rows.iter().zip(crowd.chain(mixture)) {
+        assert!(row.trim_start().starts_with(method) && row.ends_with(note), "{row}");
     }
+    assert!(printed.contains("█"), "the bitmaps are drawn: {printed}");
     assert!(printed.contains("demo.html"), "{printed}");
 
     well_formed::check(&html).unwrap();
-    for section in ["crowd", "comparison", "workers", "confusions", "labels", "gold", "fit"] {
+    for section in [
+        "crowd",
+        "comparison",
+        "workers",
+        "confusions",
+        "labels",
+        "gold",
+        "fit",
+        "mixture",
+        "kinds",
+        "columns",
+        "rounds",
+        "glyphs",
+        "classes",
+        "choice",
+    ] {
         assert!(html.contains(&format!("<section id=\"{section}\"")), "no section {section}");
     }
     assert!(html.contains("sparrow") && html.contains("photo-") && html.contains("mixlet demo --seed 1"));

@@ -6,6 +6,7 @@
 
 mod crowd;
 mod demo;
+mod mixture;
 mod output;
 mod progress;
 mod usage;
@@ -29,6 +30,7 @@ const EXAMPLES: &str = "\
 Examples:
   mixlet demo                                          the tour, in a few seconds
   mixlet crowd fit answers.csv --labels labels.csv     the truth out of a CSV of crowd answers
+  mixlet mixture fit survey.csv --classes 2..8         classes out of a table of yes and no
   mixlet crowd fit --help                              everything a fit can do";
 
 #[derive(Subcommand)]
@@ -36,6 +38,9 @@ enum Command {
     /// Find out what crowd answers add up to, and whom to trust
     #[command(subcommand, arg_required_else_help = true)]
     Crowd(crowd::Command),
+    /// Find classes of rows, and the columns that tell them apart
+    #[command(subcommand, arg_required_else_help = true)]
+    Mixture(mixture::Command),
     /// Walk through what mixlet can do; needs no files and writes one page with pictures
     Demo(demo::DemoArgs),
 }
@@ -70,6 +75,7 @@ pub fn main() -> ExitCode {
     };
     let result = match &cli.command {
         Command::Crowd(command) => command.run(),
+        Command::Mixture(command) => command.run(),
         Command::Demo(args) => demo::run(args),
     };
     match result {

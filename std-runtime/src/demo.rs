@@ -8,7 +8,9 @@
 //! A stop is a function that does its work and tells the [`Guide`] about it; [`run`] is the list of stops.
 
 pub mod crowd;
+pub mod glyphs;
 mod guide;
+pub mod mixture;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -17,7 +19,13 @@ use serde::Serialize;
 
 use crate::error::Result;
 use crowd::CrowdOutcome;
+use glyphs::GlyphsOutcome;
 pub use guide::Guide;
+use mixture::MixtureOutcome;
+
+/// The files of generated data.
+pub const DATA_FILES: [&str; 6] =
+    ["answers.csv", "gold.csv", "visits.csv", "kinds.csv", "signs-idx3-ubyte", "signs.csv"];
 
 /// What a tour is given.
 #[derive(Clone, Debug)]
@@ -44,12 +52,18 @@ pub struct Tour {
     pub seed: u64,
     /// Labels out of disagreeing answers.
     pub crowd: CrowdOutcome,
+    /// Two kinds of visitors, and the pages that tell.
+    pub mixture: MixtureOutcome,
+    /// What is on bitmaps.
+    pub glyphs: GlyphsOutcome,
 }
 
 /// Walks the tour, printing each stop to `out`, and writes the report.
 pub fn run(options: &DemoOptions, out: &mut dyn Write) -> Result<Tour> {
     let mut guide = Guide::new(out);
     let crowd = crowd::visit(options, &mut guide)?;
+    let mixture = mixture::visit(options, &mut guide)?;
+    let glyphs = glyphs::visit(options, &mut guide)?;
     guide.write_report(options)?;
-    Ok(Tour { seed: options.seed, crowd })
+    Ok(Tour { seed: options.seed, crowd, mixture, glyphs })
 }

@@ -4,7 +4,9 @@
 //! Problems inside a table file have their own enum, [`TableProblem`], so that a reader names only
 //! the problem and the place is added once.
 
+mod mixture;
 mod model;
+mod rows;
 mod shown;
 mod table;
 
@@ -19,7 +21,9 @@ use mixlet_core::observations::{AnswersError, RowsError};
 use crate::crowd::generate::CrowdSpecError;
 use crate::report::PictureError;
 
+pub use mixture::MixtureProblem;
 pub use model::ModelProblem;
+pub use rows::{ArrayProblem, ValueProblem};
 pub use shown::{Quoted, Shown};
 pub use table::TableProblem;
 
@@ -55,6 +59,13 @@ pub enum Error {
         /// What is wrong there.
         problem: Box<TableProblem>,
     },
+    /// A file does not hold the array that was expected.
+    Array {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: ArrayProblem,
+    },
     /// A part of `--columns` is not `KEY=NAME` with one of the four keys, or comes twice.
     ColumnMapping {
         /// The rejected part.
@@ -80,10 +91,10 @@ pub enum Error {
         /// What makes it smaller.
         remedy: &'static str,
     },
-    /// Core rejected the answers.
-    Answers(AnswersError),
     /// Core rejected the rows.
     Rows(RowsError),
+    /// Core rejected the answers.
+    Answers(AnswersError),
     /// A fit was asked for with settings or input it cannot use.
     Em(EmError),
     /// More workers were to be selected than there are, or none.
@@ -93,6 +104,8 @@ pub enum Error {
         /// How many there are.
         workers: usize,
     },
+    /// Rows that no mixture can be fitted to.
+    Mixture(MixtureProblem),
     /// The spectral start found nothing to start from.
     Spectral(SpectralError),
     /// Options that do not go together.
@@ -147,6 +160,7 @@ impl fmt::Display for Error {
                 write!(f, "{}:{line}: {problem}", path.display())
             }
             Self::Table { path, line: None, problem } => write!(f, "{}: {problem}", path.display()),
+            Self::Array { path, problem } => write!(f, "{}: {problem}", path.display()),
             Self::ColumnMapping { given } => write!(
                 f,
                 "--columns has {}, expected task=NAME, worker=NAME, label=NAME and gold=NAME, each at most \
@@ -190,6 +204,7 @@ impl Error {
             Self::Threads { asked, reason } => {
                 write!(f, "cannot start {asked} threads: {reason}; ask for fewer with --threads")
             }
+            Self::Mixture(problem) => write!(f, "{problem}"),
             Self::CrowdSpec(error) => write!(f, "{error}"),
             Self::Picture(error) => write!(f, "{error}"),
             _ => Ok(()),

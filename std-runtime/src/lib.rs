@@ -2,6 +2,7 @@
 //!
 //! * [`crowd`]: from a CSV of answers to labels, and to the workers to trust.
 //! * [`mixture`]: from rows of many columns to classes, and to the columns that make them.
+//! * [`rows`]: tables, arrays and pictures as packed bits or codes.
 //! * [`table`], [`output`]: files that are read row by row, and written whole or not at all.
 //! * [`report`]: pages with pictures. [`demo`]: the tour. [`cli`]: the command line.
 //! * [`threads`], [`simd`]: core's kernels over several threads and with wide vectors, with the same results.
@@ -16,6 +17,7 @@ pub mod error;
 pub mod mixture;
 pub mod output;
 pub mod report;
+pub mod rows;
 pub mod simd;
 pub mod table;
 pub mod threads;

@@ -5,6 +5,8 @@
 //! a regular file (a pipe, `/dev/stdout`, `/dev/full`) is written in place; `-` is standard output. Whoever
 //! closes standard output has seen enough: that is no error.
 
+pub(crate) mod csv;
+
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};

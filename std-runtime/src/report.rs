@@ -8,6 +8,7 @@
 //! * [`page`]: the shell, its style sheet, sections, cards, tiles and tables
 //! * [`chart`]: a canvas, axes and the marks drawn between them
 //! * [`bars`]: horizontal bars with names, for a handful of named numbers
+//! * [`curve`]: a line over rounds; [`grid`]: shaded cells with names
 //! * [`scale`]: where a number lies on an axis, and which ticks the axis shows
 //! * [`theme`]: colours by role, so that one picture serves both themes
 //! * [`html`] and [`number`]: text that cannot break the page, numbers that read well
@@ -17,6 +18,8 @@
 
 pub mod bars;
 pub mod chart;
+pub mod curve;
+pub mod grid;
 pub mod html;
 pub mod number;
 pub mod page;

@@ -15,7 +15,8 @@ pub struct DemoArgs {
     /// Where the pictures go
     #[arg(long, value_name = "FILE", default_value = "mixlet-demo.html")]
     report: PathBuf,
-    /// Also write the generated answers into this directory, as answers.csv and gold.csv
+    /// Also write the generated data into this directory: answers.csv and gold.csv of the crowd, visits.csv and
+    /// kinds.csv, signs-idx3-ubyte and signs.csv of the mixtures
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     #[command(flatten)]
@@ -24,7 +25,7 @@ pub struct DemoArgs {
 
 /// Walks the tour. Its text goes to standard error where standard output is wanted for something else.
 pub fn run(args: &DemoArgs) -> Result<()> {
-    let files = |folder: &PathBuf| ["answers.csv", "gold.csv"].map(|name| folder.join(name));
+    let files = |folder: &PathBuf| demo::DATA_FILES.map(|name| folder.join(name));
     let data: Vec<PathBuf> = args.data.iter().flat_map(files).collect();
     let outputs: Vec<_> = data.iter().chain([&args.report]).map(PathBuf::as_path).collect();
     output::check_paths(&[], &outputs, args.common.json)?;

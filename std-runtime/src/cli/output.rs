@@ -91,3 +91,41 @@ fn place(path: &Path) -> PathBuf {
         _ => path.to_owned(),
     })
 }
+
+/// The file and its folder: the rest of the path says little.
+pub(super) fn title(path: &Path) -> String {
+    let mut parts: Vec<_> = path.iter().rev().take(2).collect();
+    parts.reverse();
+    parts.iter().collect::<PathBuf>().display().to_string()
+}
+
+/// The command that does this again, as one would type it.
+pub(super) fn command_line() -> String {
+    let plain = |character: char| character.is_alphanumeric() || "-_./=,:+@%".contains(character);
+    let typed = |word: String| match !word.is_empty() && word.chars().all(plain) {
+        true => word,
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    };
+    let words = std::env::args_os().skip(1).map(|word| typed(word.to_string_lossy().into_owned()));
+    ["mixlet".to_owned()].into_iter().chain(words).collect::<Vec<_>>().join(" ")
+}
+
+/// Lines of `name  text`, for a person.
+#[derive(Default)]
+pub(super) struct Lines {
+    /// All lines so far.
+    pub text: String,
+}
+
+impl Lines {
+    /// A line with a name.
+    pub fn add(&mut self, name: &str, text: &str) {
+        self.raw(&format!("{name:<11}{text}"));
+    }
+
+    /// A line as it is.
+    pub fn raw(&mut self, line: &str) {
+        self.text.push_str(line);
+        self.text.push('\n');
+    }
+}

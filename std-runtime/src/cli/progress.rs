@@ -3,12 +3,14 @@
 //! It appears after two seconds, on standard error, and only if that is a terminal.
 
 use std::io::{self, IsTerminal};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
 use mixlet_core::em::Round;
 
 use crate::crowd::analysis;
+use crate::mixture;
 
 /// How long a command may take in silence.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -29,6 +31,11 @@ impl Progress {
     /// Bytes read of a file, of so many; 0 if unknown.
     pub fn bytes(&mut self, read: u64, total: u64) {
         self.show("Reading", read, total, || HumanBytes(read).to_string());
+    }
+
+    /// The line for work on several threads.
+    pub fn shared(self) -> SharedProgress {
+        SharedProgress(Mutex::new(self))
     }
 
     /// Takes the line away.
@@ -76,5 +83,30 @@ impl analysis::Progress for Progress {
 
     fn candidate(&mut self, done: usize, all: usize) {
         self.show("Selecting", done as u64, all as u64, || format!("{done} of {all} selections tried"));
+    }
+}
+
+/// The line, told by several threads.
+pub(super) struct SharedProgress(Mutex<Progress>);
+
+impl SharedProgress {
+    /// Takes the line away.
+    pub fn finish(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).finish();
+    }
+}
+
+impl mixture::analysis::Progress for SharedProgress {
+    fn round(&self, classes: usize, start: usize, round: Round) {
+        // Who finds the line taken leaves it to the others.
+        let Ok(mut progress) = self.0.try_lock() else { return };
+        progress.show("Fitting", round.round.into(), 0, || {
+            let [round_number, start] =
+                [round.round, start as u32 + 1].map(|number| HumanCount(number.into()));
+            format!(
+                "{classes} classes, start {start}, round {round_number}, objective {:.3}",
+                round.objective
+            )
+        });
     }
 }

@@ -96,9 +96,10 @@ impl CrowdModel {
     }
 
     fn parse(bytes: &[u8]) -> Result<Self, ModelProblem> {
-        let head: Head = serde_json::from_slice(bytes).map_err(|_| ModelProblem::NotAModel)?;
+        let not_a_model = || ModelProblem::NotAModel { command: "crowd" };
+        let head: Head = serde_json::from_slice(bytes).map_err(|_| not_a_model())?;
         if head.format != FORMAT {
-            return Err(ModelProblem::NotAModel);
+            return Err(not_a_model());
         }
         if head.version != VERSION {
             return Err(ModelProblem::Version { found: head.version, expected: VERSION });
@@ -176,18 +177,8 @@ fn check_probabilities(
     if values.len() != length {
         return Err(ModelProblem::Length { what, found: values.len(), expected: length });
     }
-    if let Some(place) = values.iter().position(|value| !(0.0..=1.0 + 1e-9).contains(value)) {
-        return Err(ModelProblem::NotAProbability { what, place, found: values[place] });
-    }
-    for (nth, block_values) in values.chunks_exact(block).enumerate() {
-        for first in 0..step {
-            let found: f64 = block_values.iter().skip(first).step_by(step).sum();
-            if (found - 1.0).abs() > 1e-6 {
-                return Err(ModelProblem::Sum { what, place: nth * block + first, found });
-            }
-        }
-    }
-    Ok(())
+    let mut blocks = values.chunks_exact(block).enumerate();
+    blocks.try_for_each(|(nth, values)| ModelProblem::check_sums(what, values, nth * block, step))
 }
 
 #[cfg(test)]

@@ -2,7 +2,6 @@
 //!
 //! Numbers are in the shortest form that reads back as the same number; what is not known is empty.
 
-use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use mixlet_core::em::most_likely_class;
@@ -10,47 +9,7 @@ use mixlet_core::em::most_likely_class;
 use super::Crowd;
 use super::analysis::Analysis;
 use super::ask_next::entropy;
-
-/// Rows of a CSV file, field by field.
-struct Rows<'w> {
-    csv: csv::Writer<&'w mut dyn Write>,
-    text: String,
-}
-
-impl<'w> Rows<'w> {
-    fn new(out: &'w mut dyn Write, header: impl IntoIterator<Item = String>) -> io::Result<Self> {
-        let mut csv = csv::Writer::from_writer(out);
-        csv.write_record(header)?;
-        Ok(Self { csv, text: String::new() })
-    }
-
-    fn text(&mut self, text: &str) -> io::Result<()> {
-        Ok(self.csv.write_field(text)?)
-    }
-
-    fn number(&mut self, number: f64) -> io::Result<()> {
-        self.text.clear();
-        if number.is_finite() {
-            // The debug form is short for tiny numbers too; writing to a text cannot fail.
-            let _ = write!(self.text, "{number:?}");
-        }
-        Ok(self.csv.write_field(&self.text)?)
-    }
-
-    fn count(&mut self, count: u64) -> io::Result<()> {
-        self.text.clear();
-        let _ = write!(self.text, "{count}");
-        Ok(self.csv.write_field(&self.text)?)
-    }
-
-    fn end(&mut self) -> io::Result<()> {
-        Ok(self.csv.write_record(None::<&[u8]>)?)
-    }
-}
-
-fn header(names: &[&str], more: impl Iterator<Item = String>) -> Vec<String> {
-    names.iter().map(|&name| name.to_owned()).chain(more).collect()
-}
+use crate::output::csv::{Rows, header};
 
 /// `task,label,confidence,entropy,p_<label>…`, a row per task; `posteriors` is `[tasks, labels]`.
 pub fn labels(out: &mut dyn Write, crowd: &Crowd, posteriors: &[f64]) -> io::Result<()> {
@@ -61,7 +20,7 @@ pub fn labels(out: &mut dyn Write, crowd: &Crowd, posteriors: &[f64]) -> io::Res
         posterior.iter().try_for_each(|&probability| rows.number(probability))?;
         rows.end()?;
     }
-    rows.csv.flush()
+    rows.flush()
 }
 
 /// The fields `task,label,confidence,entropy`.
@@ -102,7 +61,7 @@ pub fn workers(out: &mut dyn Write, crowd: &Crowd, analysis: &Analysis) -> io::R
         expected[worker * labels..][..labels].iter().try_for_each(|&count| rows.number(count))?;
         rows.end()?;
     }
-    rows.csv.flush()
+    rows.flush()
 }
 
 /// `[workers, labels]`: expected answers of each worker on tasks of each class.
@@ -132,5 +91,5 @@ pub fn ask_next(out: &mut dyn Write, crowd: &Crowd, analysis: &Analysis) -> io::
         rows.count(answers.task(task).len() as u64)?;
         rows.end()?;
     }
-    rows.csv.flush()
+    rows.flush()
 }

@@ -60,6 +60,11 @@ impl<'a> Guide<'a> {
         self.print(&format!("\n{}\n", text_table(heads, rows)))
     }
 
+    /// Prints lines as they are.
+    pub fn drawing(&mut self, lines: &str) -> Result<()> {
+        self.print(&format!("\n{lines}\n"))
+    }
+
     /// Adds a stop's pictures to the report.
     pub fn show(&mut self, pictures: Pictures) {
         self.verdicts.push(pictures.verdict);

@@ -9,7 +9,10 @@ use super::Quoted;
 #[non_exhaustive]
 pub enum ModelProblem {
     /// The file is something else.
-    NotAModel,
+    NotAModel {
+        /// The command whose `fit --save` writes such a file.
+        command: &'static str,
+    },
     /// The model was written by another version.
     Version {
         /// Its version.
@@ -56,8 +59,8 @@ pub enum ModelProblem {
 impl fmt::Display for ModelProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotAModel => {
-                return write!(f, "not a model, expected a file written with `mixlet crowd fit --save`");
+            Self::NotAModel { command } => {
+                return write!(f, "not a model, expected a file written with `mixlet {command} fit --save`");
             }
             Self::Version { found, expected } => {
                 let remedy = "save it again with this mixlet";
@@ -76,5 +79,26 @@ impl fmt::Display for ModelProblem {
             Self::Order => write!(f, "the model's order of workers does not name every worker once"),
         }?;
         write!(f, "; save it again")
+    }
+}
+
+impl ModelProblem {
+    /// Checks that all values are probabilities and that every `step`-th of them sums to 1; the first is value `start`.
+    pub(crate) fn check_sums(
+        what: &'static str,
+        values: &[f64],
+        start: usize,
+        step: usize,
+    ) -> Result<(), Self> {
+        if let Some(place) = values.iter().position(|value| !(0.0..=1.0 + 1e-9).contains(value)) {
+            return Err(Self::NotAProbability { what, place: start + place, found: values[place] });
+        }
+        for first in 0..step {
+            let found: f64 = values.iter().skip(first).step_by(step).sum();
+            if (found - 1.0).abs() > 1e-6 {
+                return Err(Self::Sum { what, place: start + first, found });
+            }
+        }
+        Ok(())
     }
 }

@@ -3,10 +3,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::{Quoted, Shown};
+use super::{Quoted, Shown, ValueProblem};
 
 /// What can be wrong with a table file, or with one of its rows.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum TableProblem {
     /// The header lacks a column.
@@ -144,6 +144,37 @@ pub enum TableProblem {
     },
     /// The probabilities of a row are all zero.
     NoProbability,
+    /// A column that was named is not there.
+    NoColumn {
+        /// Its name.
+        name: String,
+        /// The names there are.
+        header: Vec<String>,
+    },
+    /// Every column is taken for something else than values.
+    NoValueColumns,
+    /// Columns without names, and not as many as a model has.
+    OtherColumns {
+        /// Columns of the file.
+        found: usize,
+        /// Columns of the model.
+        expected: usize,
+    },
+    /// A file of starts has another number of classes than are asked for.
+    OtherClasses {
+        /// The first column that is not there.
+        name: String,
+        /// How many are asked for.
+        expected: usize,
+    },
+    /// Something about a value.
+    Value(ValueProblem),
+}
+
+impl From<ValueProblem> for TableProblem {
+    fn from(problem: ValueProblem) -> Self {
+        Self::Value(problem)
+    }
 }
 
 impl fmt::Display for TableProblem {
@@ -152,6 +183,10 @@ impl fmt::Display for TableProblem {
             Self::MissingColumn { .. }
             | Self::RepeatedColumn { .. }
             | Self::SharedColumn { .. }
+            | Self::NoColumn { .. }
+            | Self::NoValueColumns
+            | Self::OtherColumns { .. }
+            | Self::OtherClasses { .. }
             | Self::EmptyFile
             | Self::HeaderOnly => self.fmt_header(f),
             Self::FieldCount { .. }
@@ -165,6 +200,7 @@ impl fmt::Display for TableProblem {
             | Self::ConflictingProbabilities { .. }
             | Self::NotANumber { .. }
             | Self::NoProbability => self.fmt_numbers(f),
+            Self::Value(problem) => write!(f, "{problem}"),
             _ => self.fmt_crowd(f),
         }
     }
@@ -186,6 +222,25 @@ impl TableProblem {
             Self::SharedColumn { name } => {
                 let name = Quoted(name);
                 write!(f, "column {name} is to stand for two things; give each its own with --columns")
+            }
+            Self::NoColumn { name, header } => {
+                let header = header.join(",");
+                write!(f, "no column {} among {}; check the name", Quoted(name), Quoted(&header))
+            }
+            Self::OtherClasses { name, expected } => {
+                write!(
+                    f,
+                    "the first column that is not there is {}, expected `p_{expected}` as in --classes; ",
+                    Quoted(name)
+                )?;
+                write!(f, "name another file or number")
+            }
+            Self::NoValueColumns => write!(f, "no column is left to fit; leave fewer out"),
+            Self::OtherColumns { found, expected } => {
+                write!(
+                    f,
+                    "{found} columns, expected {expected} as in the model; check that both come from the same source"
+                )
             }
             Self::EmptyFile => {
                 write!(f, "the file is empty, expected a line of column names and rows below it")

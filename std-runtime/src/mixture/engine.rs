@@ -3,13 +3,17 @@
 use mixlet_core::em::bernoulli::{Bernoulli, BernoulliPrior, BernoulliShape};
 use mixlet_core::em::categorical::{Categorical, CategoricalPrior, CategoricalShape};
 use mixlet_core::em::start::random_probabilities;
-use mixlet_core::em::{ActiveColumns, EmError, Fit, FitSettings, LatentClassModel, Round, RowFacts};
+use mixlet_core::em::{ActiveColumns, EmError, Fit, FitSettings, Lane, LatentClassModel, Round, RowFacts};
+use mixlet_core::observations::PackedRows;
 
 use rand_core::Rng;
 
 use super::{Parameters, RowsView};
 use crate::error::Result;
 use crate::threads::{self, Shards};
+
+/// Bits up to which tables of logarithms are exact to the last digits; beyond, they are half as large and faster.
+const EXACT_VALUES: usize = 1 << 21;
 
 /// Rows to fit, how often each counts, and what every code of a class is assumed to have been seen before.
 #[derive(Clone, Copy, Debug)]
@@ -78,17 +82,10 @@ impl Engine<'_> {
         let classes = parameters.classes();
         let facts = RowFacts { known_classes: None, weights: self.weights };
         match self.rows {
-            RowsView::Bits(bits) => {
-                let shape = BernoulliShape::of(bits, classes);
-                let prior =
-                    BernoulliPrior { ones: self.pseudocount, zeros: self.pseudocount, ..Default::default() };
-                let (mut memory, mut tables) =
-                    (vec![0.0; shape.parameters_len()], vec![0.0f64; shape.tables_len()]);
-                let mut model = Bernoulli::new(bits, classes, facts, prior, &mut memory, &mut tables)?;
-                model.set_active(active)?;
-                model.set(parameters)?;
-                Ok(work.run(&mut model)?)
+            RowsView::Bits(bits) if bits.rows().saturating_mul(bits.columns()) > EXACT_VALUES => {
+                self.with_bits::<f32, W>(bits, parameters, active, work)
             }
+            RowsView::Bits(bits) => self.with_bits::<f64, W>(bits, parameters, active, work),
             RowsView::Codes(codes) => {
                 let shape = CategoricalShape::of(codes, classes);
                 let prior = CategoricalPrior { pseudocount: self.pseudocount, ..Default::default() };
@@ -103,13 +100,35 @@ impl Engine<'_> {
     }
 }
 
+impl Engine<'_> {
+    /// Does something with a model of bits whose tables hold numbers of type `T`.
+    fn with_bits<T: Lane, W: Work>(
+        &self,
+        bits: PackedRows<'_>,
+        parameters: &Parameters,
+        active: ActiveColumns<'_>,
+        work: W,
+    ) -> Result<W::Output> {
+        let classes = parameters.classes();
+        let facts = RowFacts { known_classes: None, weights: self.weights };
+        let shape = BernoulliShape::of(bits, classes);
+        let prior = BernoulliPrior { ones: self.pseudocount, zeros: self.pseudocount, ..Default::default() };
+        let (mut memory, mut tables) =
+            (vec![0.0; shape.parameters_len()], vec![T::default(); shape.tables_len()]);
+        let mut model = Bernoulli::new(bits, classes, facts, prior, &mut memory, &mut tables)?;
+        model.set_active(active)?;
+        model.set(parameters)?;
+        Ok(work.run(&mut model)?)
+    }
+}
+
 /// A model whose parameters are those of either family.
 trait DenseModel: LatentClassModel + Sync {
     fn parameters(&self) -> Parameters;
     fn set(&mut self, parameters: &Parameters) -> Result<(), EmError>;
 }
 
-impl DenseModel for Bernoulli<'_, f64> {
+impl<T: Lane> DenseModel for Bernoulli<'_, T> {
     fn parameters(&self) -> Parameters {
         let classes = self.shares().len();
         let columns = self.probabilities().chunks_exact(classes);

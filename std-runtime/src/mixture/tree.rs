@@ -56,7 +56,7 @@ impl Default for TreeOptions {
 }
 
 /// A node: a two-class mixture of some columns.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Node {
     /// Its columns, the most informative first.
     pub columns: Vec<u32>,
@@ -75,7 +75,8 @@ pub struct Node {
 }
 
 /// Where a node's class leads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Child {
     /// To another node, by its place in [`Tree::nodes`].
     Node(usize),
@@ -84,7 +85,7 @@ pub enum Child {
 }
 
 /// A tree of mixtures.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Tree {
     /// The nodes, level by level, the root first; none: there is only one leaf.
     pub nodes: Vec<Node>,
@@ -206,6 +207,22 @@ fn fit_node(
 }
 
 impl Node {
+    fn is_sound(&self, levels: &impl Fn(u32) -> Option<usize>) -> bool {
+        let mut offsets = vec![0];
+        for &column in &self.columns {
+            let Some(levels) = levels(column) else { return false };
+            offsets.push(offsets[offsets.len() - 1] + levels as u32);
+        }
+        let cells = offsets[offsets.len() - 1] as usize;
+        let numbers =
+            self.parameters.shares.iter().chain(&self.parameters.probabilities).chain(&self.log_odds);
+        offsets == self.offsets
+            && self.parameters.shares.len() == 2
+            && self.parameters.probabilities.len() == 2 * cells
+            && self.log_odds.len() == cells
+            && numbers.chain([&self.mass]).all(|number| number.is_finite())
+    }
+
     fn new(
         rows: RowsView<'_>,
         columns: Vec<u32>,
@@ -240,6 +257,24 @@ impl Node {
 }
 
 impl Tree {
+    /// Whether every node leads to a later one or to a leaf of its own, and has numbers for all codes of its columns;
+    /// `levels(column)` says how many there are, none for a column that is not there.
+    pub(super) fn is_sound(&self, levels: impl Fn(u32) -> Option<usize>) -> bool {
+        let mut reached = vec![0u32; self.nodes.len() + self.leaves];
+        let root = if self.nodes.is_empty() { Child::Leaf(0) } else { Child::Node(0) };
+        let children =
+            self.nodes.iter().enumerate().flat_map(|(place, node)| node.children.map(|child| (place, child)));
+        for (place, child) in children.map(|(place, child)| (place + 1, child)).chain([(0, root)]) {
+            let target = match child {
+                Child::Node(node) if node >= place && node < self.nodes.len() => node,
+                Child::Leaf(leaf) if leaf < self.leaves => self.nodes.len() + leaf,
+                _ => return false,
+            };
+            reached[target] += 1;
+        }
+        reached.iter().all(|&times| times == 1) && self.nodes.iter().all(|node| node.is_sound(&levels))
+    }
+
     /// The posterior of every leaf `[rows, leaves]`: the product along its path.
     pub fn leaf_posteriors(&self, rows: RowsView<'_>) -> Vec<f64> {
         let mut out = vec![0.0; rows.rows() * self.leaves];

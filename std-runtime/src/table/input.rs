@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// An open file or pipe.
-pub(super) struct Input {
+pub(crate) struct Input {
     bytes: Box<dyn Read>,
     is_gzip: bool,
     read: Rc<Cell<u64>>,
@@ -36,6 +36,15 @@ impl Input {
         let bytes: Box<dyn Read> =
             if is_gzip { Box::new(MultiGzDecoder::new(whole)) } else { Box::new(whole) };
         Ok(Self { bytes, is_gzip, read, total })
+    }
+
+    /// The first bytes, which will be read all the same; fewer where the file is shorter.
+    pub fn peek<const N: usize>(&mut self, path: &Path) -> Result<Vec<u8>> {
+        let mut head = [0; N];
+        let len = self.read(path, &mut head)?;
+        let rest = std::mem::replace(&mut self.bytes, Box::new(io::empty()));
+        self.bytes = Box::new(Cursor::new(head).take(len as u64).chain(rest));
+        Ok(head.get(..len).unwrap_or(&[]).to_vec())
     }
 
     /// Fills the space; less is read only where the file ends.

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::options::{FitOptions, Shares, StartOption};
 use super::{json, summary};
-use crate::cli::output::{log, print, print_aside, print_json};
+use crate::cli::output::{command_line, log, print, print_aside, print_json, title};
 use crate::cli::progress::Progress;
 use crate::crowd::analysis::{Analysis, AnalysisOptions};
 use crate::crowd::fit::{self, Start};
@@ -124,22 +124,4 @@ fn write_outputs(options: &FitOptions, crowd: &Crowd, analysis: &Analysis) -> Re
         write_file(path, |out| out.write_all(html.as_bytes()))?;
     }
     Ok(())
-}
-
-/// The file and its folder: the rest of the path says little.
-fn title(path: &Path) -> String {
-    let mut parts: Vec<_> = path.iter().rev().take(2).collect();
-    parts.reverse();
-    parts.iter().collect::<std::path::PathBuf>().display().to_string()
-}
-
-/// The command that does this again, as one would type it.
-fn command_line() -> String {
-    let plain = |character: char| character.is_alphanumeric() || "-_./=,:+@%".contains(character);
-    let typed = |word: String| match !word.is_empty() && word.chars().all(plain) {
-        true => word,
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    };
-    let words = std::env::args_os().skip(1).map(|word| typed(word.to_string_lossy().into_owned()));
-    ["mixlet".to_owned()].into_iter().chain(words).collect::<Vec<_>>().join(" ")
 }

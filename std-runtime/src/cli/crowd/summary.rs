@@ -1,11 +1,11 @@
 //! What a person reads after a fit.
 
-use std::fmt::Write as _;
 use std::path::Path;
 
 use mixlet_core::em::Stop;
 
 use super::options::Outputs;
+use crate::cli::output::Lines;
 use crate::crowd::Crowd;
 use crate::crowd::analysis::{Analysis, GoldScores};
 use crate::crowd::fit::Method;
@@ -15,17 +15,6 @@ use crate::report::number::{count, decimal, percent, things};
 
 /// Workers named at either end.
 const NAMED: usize = 3;
-
-/// Lines of `name  text`.
-#[derive(Default)]
-struct Lines(String);
-
-impl Lines {
-    fn add(&mut self, name: &str, text: &str) {
-        // Writing to a text cannot fail.
-        let _ = writeln!(self.0, "{name:<11}{text}");
-    }
-}
 
 /// The summary of a fit.
 pub(super) fn fit(crowd: &Crowd, analysis: &Analysis, outputs: &Outputs) -> Result<String> {
@@ -69,7 +58,7 @@ pub(super) fn fit(crowd: &Crowd, analysis: &Analysis, outputs: &Outputs) -> Resu
     }
     named_workers(&mut lines, crowd, analysis);
     wrote(&mut lines, outputs);
-    Ok(lines.0)
+    Ok(lines.text)
 }
 
 /// How the fit ended.

@@ -1,0 +1,367 @@
+//! The options of `mixlet mixture fit`, and what a fit takes of them.
+
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use mixlet_core::em::FitSettings;
+
+use crate::cli::output::check_paths;
+use crate::cli::{Common, usage};
+use crate::error::{Error, Result};
+use crate::mixture::fit::{self, Start};
+use crate::mixture::tree::TreeOptions;
+use crate::mixture::{Method, Select};
+use crate::output::is_standard_output;
+use crate::rows::{Family, Header, ReadOptions};
+
+/// Everything `mixlet mixture fit` takes.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(in crate::cli) struct FitOptions {
+    /// Rows of columns: CSV or TSV, .npy, or pictures in idx (all also gzip)
+    #[arg(value_name = "DATA")]
+    pub data: PathBuf,
+    #[command(flatten)]
+    pub input: Input,
+    #[command(flatten)]
+    pub model: Model,
+    #[command(flatten)]
+    pub outputs: Outputs,
+    #[command(flatten)]
+    pub common: Common,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  mixlet mixture fit survey.csv --classes 2..8 --restarts 10 --report report.html
+  mixlet mixture fit survey.csv --classes 4 --ignore id --truth kind --labels labels.csv
+  mixlet mixture fit images-idx3-ubyte.gz --classes 10 --truth labels-idx1-ubyte.gz --report report.html
+  mixlet mixture fit array.npy --classes 5 --threshold 0.5 --save model.json
+  mixlet mixture fit clicks.csv --classes 2 --method stagewise --columns columns.csv
+  mixlet mixture fit clicks.csv --classes 2 --method forward --select auto
+  mixlet mixture fit images-idx3-ubyte.gz --method tree --depth 8 --truth labels-idx1-ubyte.gz
+
+Columns hold two values each, or any number with --family categorical. An empty field is a missing value.
+Rows, classes and columns without names are counted from 0. An output that is called - goes to standard output.";
+
+/// How files are read.
+#[derive(Args)]
+#[command(next_help_heading = "Input")]
+pub(in crate::cli) struct Input {
+    /// What values are taken for [default: bernoulli if no column has more than two values]
+    #[arg(long, value_enum)]
+    pub family: Option<Family>,
+    /// Numbers above X are 1, all others 0; for idx X is a share of the range [default for idx: 0.5]
+    #[arg(long, value_name = "X", value_parser = usage::number, allow_negative_numbers = true)]
+    pub threshold: Option<f64>,
+    /// Whether the first row of a table names its columns
+    #[arg(long, value_enum, default_value_t = Header::Auto)]
+    pub header: Header,
+    /// What stands for a missing value in a table, beside an empty field
+    #[arg(long, value_name = "TEXT")]
+    pub missing: Option<String>,
+    /// Columns of the table to pass over, for instance an id
+    #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
+    pub ignore: Vec<String>,
+    /// Known classes that score the fit and take no part in it: a file with one per row, or a column of the table
+    #[arg(long, value_name = "FILE|COLUMN")]
+    pub truth: Option<PathBuf>,
+    /// How often each row counts: a file with one number per row, or a column of the table
+    #[arg(long, value_name = "FILE|COLUMN")]
+    pub weights: Option<PathBuf>,
+    /// The share of rows that take no part in the fit and test it
+    #[arg(long, value_name = "SHARE", value_parser = usage::share)]
+    pub held_out: Option<f64>,
+}
+
+/// How classes are found.
+#[derive(Args)]
+#[command(next_help_heading = "Method")]
+pub(in crate::cli) struct Model {
+    /// How many classes: a number, or a range of which the best by BIC is kept; a tree finds out by itself
+    #[arg(long, value_name = "K|A..B", value_parser = classes)]
+    pub classes: Option<RangeInclusive<usize>>,
+    /// How they are found
+    #[arg(long, value_enum, default_value_t = Method::Em)]
+    pub method: Method,
+    /// Nodes on a path of a tree at most: up to 2^N classes [default: 8]
+    #[arg(long, value_name = "N", value_parser = depth)]
+    pub depth: Option<u32>,
+    /// Which columns speak: all, those that tell more than chance, or the first N by information; in every node of a
+    /// tree, there auto stands for 50, its default
+    #[arg(long, value_name = "all|auto|N", value_parser = select)]
+    pub select: Option<Select>,
+    /// Where EM starts: random, or a file of classes as --labels writes it
+    #[arg(long, value_name = "random|FILE")]
+    pub start: Option<StartOption>,
+    /// Random starts, of which the best is kept [default: 1; in every node of a tree 3]
+    #[arg(long, value_name = "N", value_parser = restarts)]
+    pub restarts: Option<usize>,
+    /// Rounds at most [default: 500; in every node of a tree 10]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: Option<u32>,
+    /// Stop when the objective gains less than this share of its size; 0 does all rounds [default: 1e-7]
+    #[arg(long, value_name = "X", value_parser = usage::not_negative, allow_negative_numbers = true)]
+    pub tolerance: Option<f64>,
+    /// Added to the count of every value of every column and class; 0 is maximum likelihood [default: 0.5, of a tree 0.1]
+    #[arg(long, value_name = "S", value_parser = usage::not_negative, allow_negative_numbers = true)]
+    pub pseudocount: Option<f64>,
+}
+
+/// Files to write.
+#[derive(Args)]
+#[command(next_help_heading = "Output")]
+pub(in crate::cli) struct Outputs {
+    /// Write the class of every row, with the probability of every class
+    #[arg(long, value_name = "OUT.csv")]
+    pub labels: Option<PathBuf>,
+    /// Write what every column tells, with its probabilities in every class
+    #[arg(long, value_name = "OUT.csv")]
+    pub columns: Option<PathBuf>,
+    /// Save what was learned, for `mixlet mixture predict`
+    #[arg(long, value_name = "MODEL")]
+    pub save: Option<PathBuf>,
+    /// Write one HTML page with pictures of all of it
+    #[arg(long, value_name = "OUT.html")]
+    pub report: Option<PathBuf>,
+    /// Height and width of a row that is a picture, for the report [default for idx: as in the file]
+    #[arg(long, value_name = "HxW", value_parser = picture)]
+    pub image: Option<(usize, usize)>,
+}
+
+/// Where EM starts, before files are read.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::cli) enum StartOption {
+    Random,
+    File(PathBuf),
+}
+
+impl std::str::FromStr for StartOption {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(if text == "random" { Self::Random } else { Self::File(text.into()) })
+    }
+}
+
+/// Classes at most: more are a mistaken option.
+const MOST_CLASSES: usize = 1 << 16;
+
+fn classes(text: &str) -> Result<RangeInclusive<usize>, String> {
+    let whole = |text: &str| usage::whole(text, MOST_CLASSES);
+    let ends = match text.split_once("..") {
+        None => whole(text).map(|classes| (classes, classes)),
+        Some((first, last)) => whole(first).and_then(|first| Ok((first, whole(last)?))),
+    };
+    match ends {
+        Ok((first, last)) if first <= last => Ok(first..=last),
+        _ => Err(format!("expected a number of classes from 1 to {MOST_CLASSES}, or a range such as 2..12")),
+    }
+}
+
+fn select(text: &str) -> Result<Select, String> {
+    match text {
+        "all" => Ok(Select::All),
+        "auto" => Ok(Select::Auto),
+        number => usage::whole(number, u32::MAX as usize)
+            .map(Select::First)
+            .map_err(|_| "expected `all`, `auto` or a number of columns from 1 on".to_owned()),
+    }
+}
+
+fn depth(text: &str) -> Result<u32, String> {
+    usage::whole(text, 24).map(|depth| depth as u32)
+}
+
+fn restarts(text: &str) -> Result<usize, String> {
+    usage::whole(text, 100_000)
+}
+
+fn picture(text: &str) -> Result<(usize, usize), String> {
+    let side = |text: &str| usage::whole(text, 1 << 16).ok();
+    let sides = text.split_once('x').and_then(|(height, width)| Some((side(height)?, side(width)?)));
+    sides.ok_or_else(|| "expected height x width, such as 28x28".to_owned())
+}
+
+/// A side file, or a column of the table.
+#[derive(Clone, Debug, PartialEq)]
+pub(in crate::cli) enum Side<'a> {
+    None,
+    File(&'a Path),
+    Column(String),
+}
+
+impl<'a> Side<'a> {
+    /// What is a file is taken for one.
+    fn of(path: &'a Option<PathBuf>) -> Self {
+        match path {
+            None => Self::None,
+            Some(path) if path.exists() || path.components().count() > 1 => Self::File(path),
+            Some(name) => Self::Column(name.to_string_lossy().into_owned()),
+        }
+    }
+
+    fn column(&self) -> Option<String> {
+        match self {
+            Self::Column(name) => Some(name.clone()),
+            _ => None,
+        }
+    }
+}
+
+impl Input {
+    pub fn truth(&self) -> Side<'_> {
+        Side::of(&self.truth)
+    }
+
+    pub fn weights(&self) -> Side<'_> {
+        Side::of(&self.weights)
+    }
+
+    pub fn read_options(&self) -> ReadOptions {
+        ReadOptions {
+            family: self.family,
+            header: self.header,
+            threshold: self.threshold,
+            missing: self.missing.clone(),
+            ignore: self.ignore.clone(),
+            truth: self.truth().column(),
+            weights: self.weights().column(),
+        }
+    }
+}
+
+impl Model {
+    /// The numbers of classes to try; a tree has two per node.
+    pub fn range(&self) -> RangeInclusive<usize> {
+        self.classes.clone().unwrap_or(2..=2)
+    }
+
+    fn is_range(&self) -> bool {
+        self.range().start() != self.range().end()
+    }
+
+    fn is_given_start(&self) -> bool {
+        matches!(self.start, Some(StartOption::File(_)))
+    }
+
+    /// Options that the method does not look at are a mistake.
+    fn check(&self) -> Result<()> {
+        let has_own_way = self.pseudocount.is_some() || self.rounds.is_some() || self.tolerance.is_some();
+        let has_start = self.start.is_some() || self.restarts.is_some();
+        let problem = match self.method {
+            method if method != Method::Tree && self.classes.is_none() => {
+                "--classes says how many classes to find: a number, or a range such as 2..12"
+            }
+            method if method != Method::Tree && self.depth.is_some() => {
+                "--depth is that of a tree; leave it out, or pass --method tree"
+            }
+            method if method != Method::Em && self.is_range() => {
+                "a range of --classes needs --method em; name one number"
+            }
+            Method::Em if self.is_given_start() && self.restarts.is_some() => {
+                "--restarts needs random starts; leave it out, or leave out --start FILE"
+            }
+            Method::Em if self.is_given_start() && self.is_range() => {
+                "a start of given classes has their number; name one number of --classes"
+            }
+            Method::Stagewise if has_start => {
+                "--method stagewise starts from one class; leave out --start and --restarts"
+            }
+            Method::Stagewise if self.select.is_some() => {
+                "--method stagewise selects columns itself; leave out --select"
+            }
+            Method::Stagewise if has_own_way => {
+                "--method stagewise goes its own way; leave out --pseudocount, --rounds and --tolerance"
+            }
+            Method::Forward | Method::Backward => return self.check_stepwise(has_start, has_own_way),
+            Method::Tree if self.is_given_start() => {
+                "the nodes of a tree start at random; leave out --start FILE"
+            }
+            Method::Tree if self.tolerance.is_some() => {
+                "every node of a tree has all its rounds; leave out --tolerance"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::Options { problem })
+    }
+
+    /// The same of the methods that add columns or take them away.
+    fn check_stepwise(&self, has_start: bool, has_own_way: bool) -> Result<()> {
+        let problem = match self.select {
+            _ if has_start => {
+                "forward and backward selection have starts of their own; leave out --start and --restarts"
+            }
+            _ if has_own_way => {
+                "forward and backward selection go their own way; leave out --pseudocount, --rounds and --tolerance"
+            }
+            Some(Select::All) => {
+                "forward and backward selection choose columns; pass --select auto or a number"
+            }
+            _ => return Ok(()),
+        };
+        Err(Error::Options { problem })
+    }
+
+    /// How EM goes, with the method's own defaults.
+    pub fn fit_options(&self, start: Start, seed: u64) -> fit::FitOptions {
+        let mut default = fit::FitOptions::default();
+        if self.method == Method::Tree {
+            let tree = TreeOptions::default();
+            default.restarts = tree.restarts as usize;
+            default.settings.rounds = tree.rounds;
+            default.pseudocount = tree.pseudocount;
+        }
+        let settings = FitSettings {
+            rounds: self.rounds.unwrap_or(default.settings.rounds),
+            tolerance: self.tolerance.unwrap_or(default.settings.tolerance),
+        };
+        fit::FitOptions {
+            start,
+            restarts: self.restarts.unwrap_or(default.restarts),
+            settings,
+            pseudocount: self.pseudocount.unwrap_or(default.pseudocount),
+            seed,
+        }
+    }
+
+    /// The columns that speak, by the method's own default.
+    pub fn select(&self) -> Select {
+        let own = if self.method == Method::Em { Select::All } else { Select::Auto };
+        self.select.unwrap_or(own)
+    }
+}
+
+impl FitOptions {
+    /// Makes sure that the options go together and that no file is lost.
+    pub fn check(&self) -> Result<()> {
+        self.model.check()?;
+        if self.outputs.image.is_some() && self.outputs.report.is_none() {
+            return Err(Error::Options { problem: "--image shapes the pictures of --report; name its file" });
+        }
+        let mut inputs: Vec<&Path> = vec![&self.data];
+        for side in [self.input.truth(), self.input.weights()] {
+            if let Side::File(path) = side {
+                inputs.push(path);
+            }
+        }
+        if let Some(StartOption::File(path)) = &self.model.start {
+            inputs.push(path);
+        }
+        check_paths(&inputs, &self.outputs.paths(), self.common.json)
+    }
+}
+
+impl Outputs {
+    /// The files that are to be written.
+    pub fn paths(&self) -> Vec<&Path> {
+        let paths = [&self.labels, &self.columns, &self.save, &self.report];
+        paths.into_iter().flatten().map(PathBuf::as_path).collect()
+    }
+
+    /// Whether standard output is taken by one of them.
+    pub fn take_standard_output(&self) -> bool {
+        self.paths().into_iter().any(is_standard_output)
+    }
+}

@@ -1,0 +1,81 @@
+//! Problems of rows that a mixture is to be fitted to.
+
+use std::fmt;
+
+use crate::report::number::things;
+
+/// Why rows cannot be fitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MixtureProblem {
+    /// More classes than rows.
+    Classes {
+        /// How many were asked for.
+        asked: usize,
+        /// How many rows there are.
+        rows: usize,
+    },
+    /// More columns than there are.
+    Select {
+        /// How many were asked for.
+        asked: usize,
+        /// How many there are.
+        columns: usize,
+    },
+    /// No column depends on the others beyond chance.
+    NothingDepends {
+        /// Number of columns.
+        columns: usize,
+    },
+    /// Sides of a picture that the columns do not fill.
+    Picture {
+        /// Its height.
+        height: usize,
+        /// Its width.
+        width: usize,
+        /// Number of columns.
+        columns: usize,
+    },
+    /// No column holds two values.
+    AllConstant {
+        /// Number of columns.
+        columns: usize,
+    },
+}
+
+impl fmt::Display for MixtureProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Classes { asked, rows } => {
+                let rows = things(rows, "row");
+                write!(f, "{asked} classes of {rows}, expected no more classes than rows; lower --classes")
+            }
+            Self::Select { asked, columns } => {
+                write!(f, "--select asks for {asked} columns, expected 1 to {columns}, or `auto`")
+            }
+            Self::NothingDepends { columns } => {
+                let columns = things(columns, "column");
+                write!(
+                    f,
+                    "none of {columns} depends on the others beyond chance, so there are no classes to find; "
+                )?;
+                write!(f, "leave out --select to look for them all the same")
+            }
+            Self::Picture { height, width, columns } => {
+                let columns = things(columns, "column");
+                write!(
+                    f,
+                    "--image {height}x{width} does not fit {columns}, expected sides whose product that is"
+                )
+            }
+            Self::AllConstant { columns } => {
+                let columns = things(columns, "column");
+                write!(
+                    f,
+                    "nothing in {columns} tells rows apart: each holds one value only; check the file"
+                )?;
+                write!(f, ", or compare numbers with --threshold")
+            }
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! One face for all methods: how each finds classes and the columns that speak for them.
+
+mod em;
+mod stages;
+mod stepwise;
+mod tree;
+
+use mixlet_core::em::Round;
+
+use super::fit::{self, FitOptions, MixtureFit, Task};
+use super::tree::Tree;
+use super::{Method, RowsView, Select};
+use crate::error::Result;
+
+/// What a method found.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Parameters of all columns, and how the fit went.
+    pub fit: MixtureFit,
+    /// The columns that speak for the classes, in the order they were selected; none: all.
+    pub selected: Option<Vec<u32>>,
+    /// Whether only they speak in the end.
+    pub is_fitted_by_selected: bool,
+    /// How classes and columns were found one after the other.
+    pub steps: Vec<Step>,
+    /// `[rows, classes]`: classes by the selected columns alone, where the fit is of all.
+    pub by_selected: Option<Vec<f64>>,
+    /// The tree whose leaves are the classes.
+    pub tree: Option<Tree>,
+}
+
+impl Found {
+    /// A fit of all columns at once.
+    fn of(fit: MixtureFit) -> Self {
+        Self {
+            fit,
+            selected: None,
+            is_fitted_by_selected: false,
+            steps: Vec::new(),
+            by_selected: None,
+            tree: None,
+        }
+    }
+
+    /// The posterior of every row `[rows, classes]`, and the log-likelihood of those that count.
+    pub fn posteriors(&self, task: Task<'_>) -> Result<(Vec<f64>, f64)> {
+        let (posteriors, log_likelihood) = fit::posteriors(task, &self.fit.parameters)?;
+        Ok(match &self.tree {
+            Some(tree) => (tree.leaf_posteriors(task.rows), log_likelihood),
+            None => (posteriors, log_likelihood),
+        })
+    }
+}
+
+/// A round in which classes or columns may have been added.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub struct Step {
+    /// The round, from 1.
+    pub round: u32,
+    /// The columns that it was about: the most dependent pair, or the column added or taken away.
+    pub joined: Vec<u32>,
+    /// Classes after it, where a round adds some.
+    pub classes: Option<usize>,
+    /// Selected columns after it.
+    pub columns: usize,
+    /// Log-likelihood after it, in nats.
+    pub log_likelihood: f64,
+    /// What the classes leave unexplained, or what the column tells, in nats.
+    pub information: f64,
+}
+
+/// What a method is told.
+#[derive(Clone, Copy, Debug)]
+pub struct MethodOptions<'a> {
+    /// The method.
+    pub method: Method,
+    /// How many columns speak.
+    pub select: Select,
+    /// Nodes on a path of a tree at most.
+    pub depth: u32,
+    /// How EM goes; what is not said is the method's own.
+    pub fit: &'a FitOptions,
+}
+
+/// Finds so many classes.
+pub fn find(
+    rows: RowsView<'_>,
+    weights: Option<&[f64]>,
+    classes: usize,
+    options: MethodOptions<'_>,
+    observe: &(dyn Fn(usize, Round) + Sync),
+) -> Result<Found> {
+    match options.method {
+        Method::Em => em::find(rows, weights, classes, options, observe),
+        Method::Stagewise => stages::find(rows, weights, classes, observe),
+        Method::Forward | Method::Backward => stepwise::find(rows, weights, classes, options, observe),
+        Method::Tree => tree::find(rows, weights, options, observe),
+    }
+}

@@ -1,0 +1,49 @@
+//! Stagewise EM, refined with all columns.
+
+use mixlet_core::em::{Round, Stop};
+
+use super::{Found, Step};
+use crate::error::Result;
+use crate::mixture::RowsView;
+use crate::mixture::fit::{MixtureFit, Restart};
+use crate::mixture::stagewise::{StagewiseFit, StagewiseOptions, StagewiseRound, stagewise};
+
+/// Finds so many classes.
+pub(super) fn find(
+    rows: RowsView<'_>,
+    weights: Option<&[f64]>,
+    classes: usize,
+    observe: &(dyn Fn(usize, Round) + Sync),
+) -> Result<Found> {
+    let options = StagewiseOptions { classes, ..StagewiseOptions::default() };
+    let round = |round: &StagewiseRound| Round {
+        round: round.round,
+        log_likelihood: round.log_likelihood,
+        objective: round.log_likelihood,
+    };
+    let StagewiseFit { active, rounds, converged, responsibilities, refined, .. } =
+        stagewise(rows, weights, &options, &mut |stage| observe(0, round(stage)))?;
+    let stop = if converged { Stop::Converged } else { Stop::IterationLimit };
+    let log_likelihood = refined.log_likelihood;
+    let restart = Restart { log_likelihood, objective: log_likelihood, rounds: rounds.len() as u32, stop };
+    let fit = MixtureFit {
+        parameters: refined.parameters,
+        rounds: rounds.iter().map(round).collect(),
+        stop,
+        restarts: vec![restart],
+    };
+    let step = |stage: &StagewiseRound| Step {
+        round: stage.round,
+        joined: stage.pair.map_or(Vec::new(), |pair| pair.columns.to_vec()),
+        classes: Some(stage.classes),
+        columns: stage.active,
+        log_likelihood: stage.log_likelihood,
+        information: stage.most_information,
+    };
+    Ok(Found {
+        selected: Some(active),
+        steps: rounds.iter().map(step).collect(),
+        by_selected: Some(responsibilities),
+        ..Found::of(fit)
+    })
+}
