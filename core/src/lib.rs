@@ -9,12 +9,14 @@
 //! * [`em`]: expectation–maximisation; Dawid–Skene, one coin; starts.
 //! * [`select`]: pairwise information, order of workers, residue.
 //! * [`small`]: dense algebra of small matrices.
+//! * [`moe`]: mixture of experts: routers, dispatch plan, losses.
 //! * [`numeric`]: exponentials, logarithms, log-sum-exp over slices.
 //!
 //! Kernels take slices; nothing here allocates, and no input makes them panic.
 #![no_std]
 
 pub mod em;
+pub mod moe;
 pub mod numeric;
 pub mod observations;
 pub mod select;
