@@ -6,6 +6,8 @@
 mod common;
 
 use common::moe::*;
+use mixlet_core::moe::balance::{Calibration, LoadBalance, TokenLogits, z_loss_backward, z_loss_forward};
+use mixlet_core::moe::noisy::{NoisyLoad, importance_forward};
 use mixlet_core::moe::*;
 use serde_json::Value;
 
@@ -191,5 +193,141 @@ fn deepseek<R: Real>(case: &Value, label: &str, tolerance: f64) {
 fn deepseek_chooses_with_bias_and_weighs_without() {
     in_both_precisions(|case, label, tolerance, double| {
         if double { deepseek::<f64>(case, label, tolerance) } else { deepseek::<f32>(case, label, tolerance) }
+    });
+}
+
+/// The losses and gradients of the vectors, which come with and without padding.
+fn losses<R: Real>(case: &Value, label: &str, tolerance: f64) {
+    let logits = reals::<R>(&numbers(&case["logits"]));
+    let mask: Vec<bool> = numbers(&case["mask"]).iter().map(|&mask| mask == 1.0).collect();
+    let policy = Policy::Switch { choice: ByPhase::both(SwitchChoice::Argmax) };
+    let router = router(case, policy, CapacityRule::Dropless);
+    for (suffix, real) in [("", None), ("_masked", Some(&mask[..]))] {
+        let label = &format!("{label}{suffix}");
+        let input = RouterInput { real, ..RouterInput::of_logits(&logits) };
+        let routed = routed::<R>(&router, Phase::Train, tokens(case), &input).unwrap();
+        let expected = &case[format!("switch_aux{suffix}")];
+        let loss = LoadBalance::new(&router, Calibration::Switch, routed.cache(), real).unwrap();
+        let mut fractions = vec![R::of(f64::NAN); loss.fractions_len()];
+        let value = loss.forward(&mut fractions).unwrap();
+        assert_close(label, &[value], &numbers(&expected["loss"]), tolerance);
+        assert_close(label, &fractions, &numbers(&expected["f"]), tolerance);
+        let mut grads = vec![R::ZERO; logits.len()];
+        loss.backward(&fractions, R::ONE, &mut grads).unwrap();
+        assert_close(label, &grads, &numbers(&expected["grad_logits"]), tolerance);
+
+        let expected = &case[format!("z_loss{suffix}")];
+        let all = TokenLogits { logits: &logits, experts: routed.shape.experts, real };
+        let mut log_sums = vec![R::of(f64::NAN); tokens(case)];
+        let value = z_loss_forward(&all, &mut log_sums).unwrap();
+        assert_close(label, &[value], &numbers(&expected["loss"]), tolerance);
+        if real.is_none() {
+            assert_close(label, &log_sums, &numbers(&expected["logsumexp"]), tolerance);
+        }
+        let mut grads = vec![R::ZERO; logits.len()];
+        z_loss_backward(&all, &log_sums, R::ONE, &mut grads).unwrap();
+        assert_close(label, &grads, &numbers(&expected["grad_logits"]), tolerance);
+    }
+}
+
+#[test]
+fn balance_and_z_loss_with_and_without_padding() {
+    in_both_precisions(|case, label, tolerance, double| {
+        if double { losses::<f64>(case, label, tolerance) } else { losses::<f32>(case, label, tolerance) }
+    });
+}
+
+fn gate_gradients<R: Real>(case: &Value, label: &str, tolerance: f64) {
+    let logits = reals::<R>(&numbers(&case["logits"]));
+    let grad_gates = reals::<R>(&numbers(&case["grad_weights_k2"]));
+    for (name, policy) in [
+        ("raw", Policy::Flaxformer { top_k: 2 }),
+        ("renorm", Policy::Mixtral { top_k: 2 }),
+        ("renorm", Policy::SoftmaxAfterTopK { top_k: 2 }),
+    ] {
+        let router = router(case, policy, CapacityRule::Dropless);
+        let routed =
+            routed::<R>(&router, Phase::Train, tokens(case), &RouterInput::of_logits(&logits)).unwrap();
+        let mut grads = vec![R::of(f64::NAN); logits.len()];
+        let (routing, cache) = (routed.routing(), routed.cache());
+        route_backward(&router, Phase::Train, &routing, &cache, &grad_gates, &mut grads).unwrap();
+        let label = format!("{label}, {policy:?}");
+        assert_close(&label, &grads, &numbers(&case[format!("topk2_{name}_grad_logits")]), tolerance);
+    }
+}
+
+#[test]
+fn gradients_of_gates() {
+    in_both_precisions(|case, label, tolerance, double| {
+        if double {
+            gate_gradients::<f64>(case, label, tolerance);
+        } else {
+            gate_gradients::<f32>(case, label, tolerance);
+        }
+    });
+}
+
+fn gshard_loss<R: Real>(case: &Value, label: &str, tolerance: f64) {
+    let logits = reals::<R>(&numbers(&case["logits"]));
+    let policy = Policy::GShard { second: ByPhase::both(SecondExpert::All) };
+    let router = router(case, policy, CapacityRule::Dropless);
+    let routed = routed::<R>(&router, Phase::Train, tokens(case), &RouterInput::of_logits(&logits)).unwrap();
+    let expected = &case["gshard_top2_cf1.0"];
+    for (calibration, name) in [(Calibration::GShardPaper, "l_aux"), (Calibration::Switch, "l_aux_scaled_E2")]
+    {
+        let loss = LoadBalance::new(&router, calibration, routed.cache(), None).unwrap();
+        let value = loss.forward(&mut vec![R::ZERO; loss.fractions_len()]).unwrap();
+        assert_close(&format!("{label}, {name}"), &[value], &numbers(&expected[name]), tolerance);
+    }
+}
+
+#[test]
+fn gshards_loss_counts_first_choices() {
+    in_both_precisions(|case, label, tolerance, double| {
+        if double {
+            gshard_loss::<f64>(case, label, tolerance)
+        } else {
+            gshard_loss::<f32>(case, label, tolerance)
+        }
+    });
+}
+
+/// Noise logits whose softplus is the given `σ`: `ln(e^σ − 1)`.
+fn inverse_softplus(sigma: f64) -> f64 {
+    sigma.exp_m1().ln()
+}
+
+fn noisy<R: Real>(case: &Value, label: &str, tolerance: f64) {
+    let expected = &case["noisy_topk2"];
+    let logits = reals::<R>(&numbers(&case["logits"]));
+    let noise_logits: Vec<f64> = numbers(&expected["noise_std"]).into_iter().map(inverse_softplus).collect();
+    let noise_logits = reals::<R>(&noise_logits);
+    let draws = reals::<R>(&numbers(&expected["noise"]));
+    let policy = Policy::NoisyTopK { top_k: 2, noise: NoiseScale::Learned { least: 0.0 } };
+    let router = router(case, policy, CapacityRule::Dropless);
+    let input = RouterInput { noise_logits: &noise_logits, draws: &draws, ..RouterInput::of_logits(&logits) };
+    let routed = routed::<R>(&router, Phase::Train, tokens(case), &input).unwrap();
+    let plan = planned_by(&router, &routed);
+    assert_close(label, &combine_weights(&routed, &plan), &numbers(&expected["gates"]), tolerance);
+
+    let mut importance = vec![R::of(f64::NAN); routed.shape.experts];
+    let variation = importance_forward(&routed.routing(), &mut importance).unwrap();
+    assert_close(label, &importance, &numbers(&expected["importance"]), tolerance);
+    assert_close(label, &[variation], &numbers(&expected["cv2_importance"]), tolerance);
+
+    let loss = NoisyLoad::new(&router, input, routed.cache()).unwrap();
+    let mut load = vec![R::of(f64::NAN); routed.shape.experts];
+    let load_variation = loss.forward(&mut load).unwrap();
+    assert_close(label, &load, &numbers(&expected["load"]), tolerance);
+    assert_close(label, &[load_variation], &numbers(&expected["cv2_load"]), tolerance);
+    let weight = |name: &str| R::of(expected[name].as_f64().unwrap());
+    let total = weight("w_importance") * variation + weight("w_load") * load_variation;
+    assert_close(label, &[total], &numbers(&expected["loss"]), tolerance);
+}
+
+#[test]
+fn noisy_top_k_and_its_losses() {
+    in_both_precisions(|case, label, tolerance, double| {
+        if double { noisy::<f64>(case, label, tolerance) } else { noisy::<f32>(case, label, tolerance) }
     });
 }

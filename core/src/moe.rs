@@ -15,6 +15,7 @@
 //! Router arithmetic is `f32` whatever the weights are; it is written once for `f32` and `f64`, so that tests
 //! see the formulas without rounding.
 
+pub mod balance;
 mod best;
 pub mod capacity;
 mod capped;
@@ -23,12 +24,18 @@ pub mod config;
 pub mod dispatch;
 mod error;
 mod expert_choice;
+pub mod gates;
 pub mod gather;
+pub mod hash;
+pub mod noisy;
 pub mod policies;
 pub mod priority;
 mod real;
+pub mod replay;
+pub mod router;
 pub mod routing;
 mod token_choice;
+pub mod usage;
 
 pub use capacity::CapacityRule;
 pub use capped::Program;
@@ -36,6 +43,7 @@ pub use combine::{combine, combine_backward};
 pub use config::{ByPhase, Groups, InputNoise, Phase, Router, RouterConfig};
 pub use dispatch::{Admission, DROPPED, DispatchPlan, PlanStorage, plan};
 pub use error::RouterError;
+pub use gates::{noise_backward, normalise_kept, normalise_kept_backward, route_backward};
 pub use gather::{gather, gather_backward};
 pub use policies::{NoiseScale, Policy, SecondExpert, SoftmaxOver, SwitchChoice};
 pub use priority::{Order, Priority, order, order_len};
@@ -43,3 +51,4 @@ pub use real::Real;
 pub use routing::{
     Routed, RouterInput, Routing, RoutingCache, RoutingShape, RoutingStorage, UNSENT, draw, route,
 };
+pub use usage::{Usage, usage};

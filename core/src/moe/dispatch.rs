@@ -13,7 +13,7 @@ use super::routing::{Routing, RoutingShape, UNSENT};
 pub const DROPPED: u32 = u32::MAX;
 
 /// Marks a slot that gets a row, until it is known which.
-pub(super) const KEPT: u32 = 0;
+const KEPT: u32 = 0;
 /// Marks a slot that has not been looked at.
 const NOT_YET: u32 = u32::MAX - 1;
 
@@ -138,7 +138,7 @@ pub fn plan<'a, R: Copy>(
 
 impl<'a> PlanStorage<'a> {
     /// The storage of a checked routing, which may have fewer slots.
-    pub(super) fn cut<R: Copy>(self, routing: &Routing<'_, R>) -> Result<Self, RouterError> {
+    fn cut<R: Copy>(self, routing: &Routing<'_, R>) -> Result<Self, RouterError> {
         routing.check(self.expert_load.len())?;
         let (slots, found) = (routing.experts.len(), self.slot_rows.len());
         let wrong = RouterError::Length { what: "slots of the plan", found, expected: slots };
@@ -156,9 +156,7 @@ impl<'a> PlanStorage<'a> {
         routing: &Routing<'_, R>,
         admission: Admission<'_>,
     ) -> Result<(), RouterError> {
-        self.expert_load.fill(0);
-        self.expert_offsets.fill(0);
-        self.slot_rows.fill(NOT_YET);
+        self.clear();
         let group_tokens = admission.group_tokens.max(1);
         let ends = routing.token_offsets.get(1..).unwrap_or(&[]);
         let groups = routing.token_offsets.chunks(group_tokens).zip(ends.chunks(group_tokens));
@@ -176,8 +174,30 @@ impl<'a> PlanStorage<'a> {
         Ok(())
     }
 
+    /// The plan of a routing whose drops are known.
+    pub(super) fn plan_of<R: Copy>(
+        self,
+        routing: &Routing<'_, R>,
+        is_kept: impl Fn(usize) -> bool,
+    ) -> Result<DispatchPlan<'a>, RouterError> {
+        let mut storage = self.cut(routing)?;
+        storage.clear();
+        for (slot, &expert) in routing.experts.iter().enumerate() {
+            storage.count(slot, expert, |_| is_kept(slot));
+        }
+        storage.scan();
+        Ok(storage.fill(routing))
+    }
+
+    fn clear(&mut self) {
+        self.expert_load.fill(0);
+        self.expert_offsets.fill(0);
+        self.slot_rows.fill(NOT_YET);
+        self.taken.fill(0);
+    }
+
     /// Scan: where each expert's rows start.
-    pub(super) fn scan(&mut self) {
+    fn scan(&mut self) {
         let mut rows = 0;
         for (offset, taken) in self.expert_offsets.iter_mut().zip(self.taken.iter_mut().chain([&mut 0])) {
             let count = *offset;
@@ -187,7 +207,7 @@ impl<'a> PlanStorage<'a> {
     }
 
     /// Stable fill: `taken` holds each expert's next row.
-    pub(super) fn fill<R: Copy>(self, routing: &Routing<'_, R>) -> DispatchPlan<'a> {
+    fn fill<R: Copy>(self, routing: &Routing<'_, R>) -> DispatchPlan<'a> {
         let mut slots = (0_u32..).zip(routing.experts).zip(self.slot_rows.iter_mut());
         for (token, range) in (0_u32..).zip(routing.slots()) {
             for ((slot, &expert), slot_row) in slots.by_ref().take(range.len()) {
@@ -216,7 +236,7 @@ impl<'a> PlanStorage<'a> {
 
     /// Counts a slot, and keeps or drops it. False if it has been counted before, or does not exist.
     #[inline(always)]
-    pub(super) fn count(&mut self, slot: usize, expert: u32, keep: impl FnOnce(u32) -> bool) -> bool {
+    fn count(&mut self, slot: usize, expert: u32, keep: impl FnOnce(u32) -> bool) -> bool {
         let Some(mark) = self.slot_rows.get_mut(slot).filter(|mark| **mark == NOT_YET) else {
             return false;
         };

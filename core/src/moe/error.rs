@@ -35,6 +35,19 @@ pub enum RouterError {
     },
     /// Expert choice takes a fixed number of tokens per expert: it cannot be dropless.
     NeedsCapacity,
+    /// Experts choose here: there are no choices of tokens to balance.
+    NotTokenChoice,
+    /// Only noisy top-k has a load loss.
+    NotNoisy,
+    /// A token's id is not in the table of a hash.
+    TokenId {
+        /// The token.
+        token: usize,
+        /// Its id.
+        id: u32,
+        /// The number of ids there are.
+        vocabulary: usize,
+    },
     /// Tokens do not fall into groups of exactly the given size.
     GroupTokens {
         /// Number of tokens.
@@ -103,6 +116,11 @@ impl fmt::Display for RouterError {
             ),
             Self::NeedsCapacity => {
                 write!(f, "expert choice without a capacity, expected a rule that gives one")
+            }
+            Self::NotTokenChoice => write!(f, "experts choose here, expected a policy of token choice"),
+            Self::NotNoisy => write!(f, "a load loss without noise, expected noisy top-k"),
+            Self::TokenId { token, id, vocabulary } => {
+                write!(f, "the id of token {token} is {id}, expected one below {vocabulary}")
             }
             Self::GroupTokens { tokens, group_tokens } => {
                 write!(f, "there are {tokens} tokens, expected a multiple of {group_tokens}")

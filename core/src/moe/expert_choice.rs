@@ -91,7 +91,7 @@ pub(super) fn softmax_over_experts<R: Real>(input: &RouterInput<'_, R>, experts:
 
 /// `q[t, e] = e^z[t, e] / Σ_t' e^z[t', e]`, over the real tokens of a group.
 #[inline(always)]
-fn softmax_over_tokens<R: Real>(
+pub(super) fn softmax_over_tokens<R: Real>(
     shape: RoutingShape,
     input: &RouterInput<'_, R>,
     values: &mut [R],

@@ -250,10 +250,8 @@ pub fn route<'a, R: Real>(
     input: &RouterInput<'_, R>,
     storage: RoutingStorage<'a, R>,
 ) -> Result<Routed<'a, R>, RouterError> {
-    let shape = router.shape(phase, storage.token_offsets.len().saturating_sub(1))?;
+    let shape = storage.shape(router, phase)?;
     input.check(router, phase, shape)?;
-    check_length("probabilities", storage.probabilities.len(), shape.logits_len())?;
-    check_length("slots", storage.chosen.len(), shape.slots)?;
     let mut storage = storage;
     let program = match router.config().policy {
         Policy::Hash => {
@@ -279,6 +277,15 @@ pub fn route<'a, R: Real>(
 }
 
 impl<'a, R: Real> RoutingStorage<'a, R> {
+    /// The shape that the storage was cut for, if it is this router's.
+    pub(super) fn shape(&self, router: &Router, phase: Phase) -> Result<RoutingShape, RouterError> {
+        let shape = router.shape(phase, self.token_offsets.len().saturating_sub(1))?;
+        check_length("probabilities", self.probabilities.len(), shape.logits_len())?;
+        check_length("slots", self.chosen.len(), shape.slots)?;
+        check_length("scratch of the routing", self.scratch.len(), shape.scratch)?;
+        Ok(shape)
+    }
+
     /// Offsets of `k` slots per token.
     pub(super) fn write_even_offsets(&mut self, top_k: usize) {
         let offsets = (0_u32..).step_by(top_k.max(1));
@@ -286,7 +293,7 @@ impl<'a, R: Real> RoutingStorage<'a, R> {
     }
 
     /// The results, cut to the slots there are.
-    fn finish(self, shape: RoutingShape, program: Option<capped::Program>) -> Routed<'a, R> {
+    pub(super) fn finish(self, shape: RoutingShape, program: Option<capped::Program>) -> Routed<'a, R> {
         let Self { probabilities, gates, token_offsets, chosen, experts, .. } = self;
         let slots = token_offsets.last().map_or(0, |&slots| slots as usize);
         let routing = Routing {

@@ -81,6 +81,36 @@ pub(super) fn take_hashed<R: Real>(
     Ok(())
 }
 
+/// Probabilities and gates of experts that have been chosen already.
+#[inline(always)]
+pub(super) fn gates_of_chosen<R: Real>(
+    recipe: &Recipe,
+    shape: RoutingShape,
+    input: &RouterInput<'_, R>,
+    storage: &mut RoutingStorage<'_, R>,
+) -> Result<(), RouterError> {
+    let draws_len = recipe.draws_per_token(shape.experts);
+    let rows = storage.probabilities.chunks_exact_mut(shape.experts);
+    let slots = token_slots(recipe.top_k, storage.chosen, storage.experts, storage.gates);
+    for (token, (row, mut slots)) in rows.zip(slots).enumerate() {
+        if !input.is_real(token) {
+            slots.clear();
+            row.fill(R::ZERO);
+            continue;
+        }
+        recipe.write_scores(input, token, nth_part(input.draws, token, draws_len), row);
+        if !all_finite(row) {
+            return Err(RouterError::NonFinite { token });
+        }
+        match recipe.scores {
+            Scores::Sigmoid { .. } => row.iter_mut().for_each(|value| *value = sigmoid(*value)),
+            Scores::Softmax | Scores::Logits | Scores::Noisy(_) => softmax(row),
+        }
+        recipe.write_gates(row, slots.chosen, slots.gates);
+    }
+    Ok(())
+}
+
 #[inline(always)]
 fn token_slots<'a, R>(
     top_k: usize,
@@ -110,13 +140,7 @@ impl Recipe {
 
     /// The logits that are chosen from: with noise, if there is any.
     #[inline(always)]
-    pub(super) fn write_scores<R: Real>(
-        &self,
-        input: &RouterInput<'_, R>,
-        token: usize,
-        noise: &[R],
-        row: &mut [R],
-    ) {
+    fn write_scores<R: Real>(&self, input: &RouterInput<'_, R>, token: usize, noise: &[R], row: &mut [R]) {
         let experts = row.len();
         let logits = nth_part(input.logits, token, experts);
         row.iter_mut().zip(logits).for_each(|(score, &logit)| *score = logit);
@@ -175,7 +199,7 @@ impl Recipe {
 
     /// Gates from the probabilities of the chosen.
     #[inline(always)]
-    pub(super) fn write_gates<R: Real>(&self, row: &[R], chosen: &[u32], gates: &mut [R]) {
+    fn write_gates<R: Real>(&self, row: &[R], chosen: &[u32], gates: &mut [R]) {
         let mut total = R::ZERO;
         for (gate, &expert) in gates.iter_mut().zip(chosen) {
             *gate = row.get(expert as usize).copied().unwrap_or(R::ZERO);
