@@ -190,6 +190,9 @@ impl<R: Real> Group<'_, R> {
             *ratio = R::of(self.rows) / at_least(sum);
             *u += ratio.ln();
         }
+        if self.settings.cap as usize >= self.experts {
+            return; // clipping at 1 sees to that
+        }
         let log_cap = R::of(libm::log(f64::from(self.settings.cap)));
         for (v, a) in work.v.iter_mut().zip(work.a.chunks_exact(self.experts)) {
             let moved = *v + at_least(dot(a, work.ratios)).ln() - log_cap;
