@@ -23,11 +23,14 @@
 use super::best::Cut;
 use super::error::RouterError;
 use super::expert_choice::{SlotWriter, send_all, softmax_over_experts, write_logits};
-use super::real::{Real, dot, sum};
+use super::real::{Real, dot, larger, sum};
 use super::routing::{RouterInput, RoutingShape, RoutingStorage};
 
 /// Feasible enough: no sum is off by more than this share.
 const TOLERANCE: f64 = 1e-3;
+
+/// Tokens that are worked on at a time.
+const BLOCK_TOKENS: usize = 32;
 
 /// Settings of [`Policy::CappedExpertChoice`](super::Policy::CappedExpertChoice).
 #[derive(Clone, Copy, Debug)]
@@ -146,7 +149,7 @@ impl<R: Real> Group<'_, R> {
             *v = if is_real(token) { R::ZERO } else { R::of(f64::INFINITY) };
             if is_real(token) {
                 let most = work.u.iter_mut().zip(row);
-                most.for_each(|(most, &score)| *most = if score > *most { score } else { *most });
+                most.for_each(|(most, &score)| *most = larger(*most, score));
             }
         }
         work.u.iter_mut().for_each(|u| *u = -(*u * sharpness));
@@ -166,15 +169,20 @@ impl<R: Real> Group<'_, R> {
         let cap = R::of(f64::from(self.settings.cap));
         let mut excess = R::ZERO;
         work.sums.fill(R::ZERO);
-        let rows = self.scores.chunks_exact(self.experts).zip(work.a.chunks_exact_mut(self.experts));
-        for ((scores, a), &v) in rows.zip(work.v.iter()) {
-            for ((a, &score), &u) in a.iter_mut().zip(scores).zip(work.u.iter()) {
-                let log_a = score * sharpness + u - v;
-                *a = if log_a < R::ZERO { log_a.exp() } else { R::ONE };
+        // A block stays in the first-level cache, and its exponentials are one loop whatever the number of experts.
+        let blocks = work.a.chunks_mut(BLOCK_TOKENS * self.experts).zip(work.v.chunks(BLOCK_TOKENS));
+        for ((block, v), scores) in blocks.zip(self.scores.chunks(BLOCK_TOKENS * self.experts)) {
+            let rows = scores.chunks_exact(self.experts).zip(block.chunks_exact_mut(self.experts));
+            for ((scores, a), &v) in rows.zip(v) {
+                for ((a, &score), &u) in a.iter_mut().zip(scores).zip(work.u.iter()) {
+                    *a = score * sharpness + u - v;
+                }
             }
-            work.sums.iter_mut().zip(a.iter()).for_each(|(sum, &a)| *sum += a);
-            let over = sum(a) - cap;
-            excess = if over > excess { over } else { excess };
+            block.iter_mut().for_each(|a| *a = if *a < R::ZERO { a.exp() } else { R::ONE });
+            for a in block.chunks_exact(self.experts) {
+                work.sums.iter_mut().zip(a).for_each(|(sum, &a)| *sum += a);
+                excess = larger(excess, sum(a) - cap);
+            }
         }
         let off = work.sums.iter().map(|&sum| libm::fabs(sum.to_f64() / self.rows - 1.0));
         off.fold(excess.to_f64() / cap.to_f64(), f64::max)
@@ -185,7 +193,7 @@ impl<R: Real> Group<'_, R> {
     fn project(&self, work: &mut Work<'_, R>) {
         // The smallest normal f32: a sum of nothing takes one long step and not an infinite one.
         let least = R::of(f64::from(f32::MIN_POSITIVE));
-        let at_least = |value: R| if value > least { value } else { least };
+        let at_least = |value: R| larger(least, value);
         for ((ratio, u), &sum) in work.ratios.iter_mut().zip(work.u.iter_mut()).zip(work.sums.iter()) {
             *ratio = R::of(self.rows) / at_least(sum);
             *u += ratio.ln();
@@ -194,9 +202,12 @@ impl<R: Real> Group<'_, R> {
             return; // clipping at 1 sees to that
         }
         let log_cap = R::of(libm::log(f64::from(self.settings.cap)));
-        for (v, a) in work.v.iter_mut().zip(work.a.chunks_exact(self.experts)) {
-            let moved = *v + at_least(dot(a, work.ratios)).ln() - log_cap;
-            *v = if moved > R::ZERO { moved } else { R::ZERO };
+        // `room` is not in use yet: it holds the sums of tokens.
+        for (sum, a) in work.room.iter_mut().zip(work.a.chunks_exact(self.experts)) {
+            *sum = at_least(dot(a, work.ratios));
+        }
+        for (v, &sum) in work.v.iter_mut().zip(work.room.iter()) {
+            *v = larger(R::ZERO, *v + sum.ln() - log_cap);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use core::ops::{Add, AddAssign, Div, Mul, Neg, Sub};
 
-use crate::numeric::exp_slice;
+use crate::numeric::{exp_slice, ln_slice};
 
 /// A floating-point number. The two implementations are all there are.
 pub trait Real:
@@ -25,13 +25,17 @@ pub trait Real:
     fn to_f64(self) -> f64;
     /// `eˣ` without a branch, so that loops of it become vector code; 0 below −87 (`f32`) or −708 (`f64`).
     fn exp(self) -> Self;
-    /// The natural logarithm.
+    /// The natural logarithm of a normal number, without a branch; −∞ for 0 and below.
     fn ln(self) -> Self;
     /// The error function `2/√π · ∫₀ˣ e^(−t²) dt`.
     fn erf(self) -> Self;
     /// An integer with the order of the numbers, in the high bits; both zeros have the same.
     fn key(self) -> u64;
 }
+
+/// `ln 2` in two parts: the first has 15 trailing zero bits, so that small integer multiples are exact.
+const LN2_HIGH: f32 = 0.693_359_4;
+const LN2_LOW: f32 = -2.121_944_4e-4;
 
 impl Real for f32 {
     const ZERO: Self = 0.0;
@@ -53,8 +57,6 @@ impl Real for f32 {
     fn exp(self) -> Self {
         // 1.5 · 2²³: adding it rounds to an integer, which then stands in the low bits.
         const ROUND: f32 = 12_582_912.0;
-        const LN2_HIGH: f32 = 0.693_359_4;
-        const LN2_LOW: f32 = -2.121_944_4e-4;
         let shifted = self * core::f32::consts::LOG2_E + ROUND;
         let n = shifted - ROUND;
         let r = (self - n * LN2_HIGH) - n * LN2_LOW;
@@ -66,9 +68,22 @@ impl Real for f32 {
         if self < -87.0 { 0.0 } else { series * power }
     }
 
+    /// `x = 2ⁿ·m`, `m` in `[√½, √2)`, and `ln m = 2·artanh((m − 1)/(m + 1))` by its series.
     #[inline(always)]
+    #[allow(clippy::cast_possible_wrap, reason = "the exponent is a signed number")]
     fn ln(self) -> Self {
-        libm::logf(self)
+        const SQRT_HALF: u32 = core::f32::consts::FRAC_1_SQRT_2.to_bits();
+        let above = self.to_bits().wrapping_sub(SQRT_HALF);
+        let n = (above as i32 >> 23) as f32;
+        let m = f32::from_bits((above & 0x007f_ffff) + SQRT_HALF);
+        let s = (m - 1.0) / (m + 1.0);
+        let square = s * s;
+        let mut series = 2.0 / 9.0;
+        for odd in [2.0 / 7.0, 2.0 / 5.0, 2.0 / 3.0] {
+            series = series * square + odd;
+        }
+        let ln = n * LN2_HIGH + (2.0 * s + (s * square * series + n * LN2_LOW));
+        if self > 0.0 { ln } else { f32::NEG_INFINITY }
     }
 
     #[inline(always)]
@@ -108,7 +123,10 @@ impl Real for f64 {
 
     #[inline(always)]
     fn ln(self) -> Self {
-        libm::log(self)
+        let mut value = [self];
+        ln_slice(&mut value);
+        let [value] = value;
+        if self > 0.0 { value } else { f64::NEG_INFINITY }
     }
 
     #[inline(always)]
@@ -124,7 +142,13 @@ impl Real for f64 {
 }
 
 /// Parts that sums and maxima are cut into: an order of addition that is fixed and that vectors can follow.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 8;
+
+/// The sum of the parts: halves are added, then quarters, as vectors do it.
+#[inline(always)]
+pub(super) fn add_lanes<R: Real>([a, b, c, d, e, f, g, h]: [R; LANES]) -> R {
+    ((a + e) + (c + g)) + ((b + f) + (d + h))
+}
 
 /// `Σ x`, in a fixed order.
 #[inline(always)]
@@ -134,7 +158,7 @@ pub(super) fn sum<R: Real>(values: &[R]) -> R {
     for chunk in chunks {
         parts.iter_mut().zip(chunk).for_each(|(part, &value)| *part += value);
     }
-    parts.iter().chain(rest).fold(R::ZERO, |sum, &value| sum + value)
+    rest.iter().fold(add_lanes(parts), |sum, &value| sum + value)
 }
 
 /// `Σ a·b` over the shorter of two slices, in a fixed order.
@@ -147,8 +171,7 @@ pub(super) fn dot<R: Real>(a: &[R], b: &[R]) -> R {
     for (a, b) in a.iter().zip(b) {
         parts.iter_mut().zip(a.iter().zip(b)).for_each(|(part, (&a, &b))| *part += a * b);
     }
-    let whole = parts.iter().fold(R::ZERO, |sum, &part| sum + part);
-    a_rest.iter().zip(b_rest).fold(whole, |sum, (&a, &b)| sum + a * b)
+    a_rest.iter().zip(b_rest).fold(add_lanes(parts), |sum, (&a, &b)| sum + a * b)
 }
 
 /// The larger of two numbers; the first where one is NaN.
@@ -165,7 +188,9 @@ pub(super) fn largest<R: Real>(values: &[R]) -> R {
     for chunk in chunks {
         parts.iter_mut().zip(chunk).for_each(|(part, &value)| *part = larger(*part, value));
     }
-    parts.iter().chain(rest).fold(R::of(f64::NEG_INFINITY), |a, &b| larger(a, b))
+    let [a, b, c, d, e, f, g, h] = parts;
+    let halves = [larger(a, e), larger(b, f), larger(c, g), larger(d, h)];
+    halves.iter().chain(rest).fold(R::of(f64::NEG_INFINITY), |a, &b| larger(a, b))
 }
 
 /// Whether no value is NaN or infinite.
@@ -177,8 +202,7 @@ pub(super) fn all_finite<R: Real>(values: &[R]) -> bool {
     for chunk in chunks {
         parts.iter_mut().zip(chunk).for_each(|(part, &value)| *part += value - value);
     }
-    let total = parts.iter().fold(R::ZERO, |sum, &part| sum + part);
-    rest.iter().fold(total, |sum, &value| sum + (value - value)) == R::ZERO
+    rest.iter().fold(add_lanes(parts), |sum, &value| sum + (value - value)) == R::ZERO
 }
 
 /// `row ← softmax(row)`.
@@ -199,8 +223,7 @@ pub(super) fn log_sum_exp<R: Real>(row: &[R]) -> R {
     for chunk in chunks {
         parts.iter_mut().zip(chunk).for_each(|(part, &value)| *part += (value - most).exp());
     }
-    let whole = parts.iter().fold(R::ZERO, |sum, &part| sum + part);
-    most + rest.iter().fold(whole, |sum, &value| sum + (value - most).exp()).ln()
+    most + rest.iter().fold(add_lanes(parts), |sum, &value| sum + (value - most).exp()).ln()
 }
 
 /// `|x|`.
@@ -239,6 +262,19 @@ mod tests {
         }
         assert_eq!(Real::exp(-1e30_f32), 0.0);
         assert_eq!(Real::exp(f32::NEG_INFINITY), 0.0);
+    }
+
+    #[test]
+    fn logarithms_agree_with_libm() {
+        let mut x = 1.2e-38_f32;
+        while x < 1e38 {
+            let expected = libm::log(f64::from(x));
+            let bound = 2.0 * f64::from(f32::EPSILON) * expected.abs().max(1e-3);
+            assert!((f64::from(Real::ln(x)) - expected).abs() <= bound, "ln({x})");
+            x *= 1.0173;
+        }
+        assert_eq!((Real::ln(0.0_f32), Real::ln(0.0_f64)), (f32::NEG_INFINITY, f64::NEG_INFINITY));
+        assert_eq!(Real::ln(1.0_f32), 0.0);
     }
 
     #[test]

@@ -7,15 +7,13 @@ use rand_core::Rng;
 
 use super::config::InputNoise;
 use super::error::{RouterError, check_length};
-use super::real::Real;
+use super::real::{Real, sum};
 use super::routing::unit;
 
-/// Tokens of a tile.
-const TILE_TOKENS: usize = 4;
-/// Experts of a tile.
-const TILE_EXPERTS: usize = 2;
-/// Partial sums of a logit: a fixed order of addition, whatever tile a logit falls into.
-const LANES: usize = 16;
+/// Tokens that stay in the first-level cache while all experts pass over them.
+const BLOCK_TOKENS: usize = 4;
+/// Partial sums of a logit, enough to keep wide vectors busy.
+const LANES: usize = 32;
 
 /// The lengths of a router's product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,78 +72,32 @@ pub fn router_forward<R: Real>(
         logits.fill(R::ZERO);
         return Ok(());
     }
-    let blocks = tokens.chunks(TILE_TOKENS * dim).zip(logits.chunks_mut(TILE_TOKENS * experts));
+    let blocks = tokens.chunks(BLOCK_TOKENS * dim).zip(logits.chunks_mut(BLOCK_TOKENS * experts));
     for (tokens, logits) in blocks {
-        for (block, weights) in weights.chunks(TILE_EXPERTS * dim).enumerate() {
-            let sums = tile(tokens, weights, dim);
-            for (row, sums) in logits.chunks_exact_mut(experts).zip(sums) {
-                let places = row.get_mut(block * TILE_EXPERTS..).unwrap_or(&mut []);
-                places.iter_mut().zip(sums).for_each(|(logit, sum)| *logit = sum);
+        for (expert, weights) in weights.chunks_exact(dim).enumerate() {
+            for (token, row) in tokens.chunks_exact(dim).zip(logits.chunks_exact_mut(experts)) {
+                if let Some(logit) = row.get_mut(expert) {
+                    *logit = lane_dot(token, weights);
+                }
             }
         }
     }
     Ok(())
 }
 
-/// Products of up to four tokens with up to two experts; what is missing gives 0.
-#[inline(always)]
-fn tile<R: Real>(tokens: &[R], weights: &[R], dim: usize) -> [[R; TILE_EXPERTS]; TILE_TOKENS] {
-    let row = |values: &'_ [R], nth: usize| -> core::ops::Range<usize> {
-        let start = nth * dim;
-        if start + dim <= values.len() { start..start + dim } else { 0..0 }
-    };
-    let tokens: [&[R]; TILE_TOKENS] = core::array::from_fn(|nth| tokens.get(row(tokens, nth)).unwrap_or(&[]));
-    let weights: [&[R]; TILE_EXPERTS] =
-        core::array::from_fn(|nth| weights.get(row(weights, nth)).unwrap_or(&[]));
-    if tokens.iter().chain(&weights).all(|row| row.len() == dim) {
-        return full_tile(tokens, weights);
-    }
-    tokens.map(|token| weights.map(|weights| lane_dot(token, weights)))
-}
-
-/// The products of a full tile, each in the order of [`lane_dot`].
-#[inline(always)]
-fn full_tile<R: Real>(
-    tokens: [&[R]; TILE_TOKENS],
-    weights: [&[R]; TILE_EXPERTS],
-) -> [[R; TILE_EXPERTS]; TILE_TOKENS] {
-    let mut parts = [[[R::ZERO; LANES]; TILE_EXPERTS]; TILE_TOKENS];
-    let [t0, t1, t2, t3] = tokens.map(|row| row.as_chunks::<LANES>().0);
-    let [w0, w1] = weights.map(|row| row.as_chunks::<LANES>().0);
-    for ((((t0, t1), (t2, t3)), w0), w1) in t0.iter().zip(t1).zip(t2.iter().zip(t3)).zip(w0).zip(w1) {
-        for (parts, token) in parts.iter_mut().zip([t0, t1, t2, t3]) {
-            for (parts, weights) in parts.iter_mut().zip([w0, w1]) {
-                for ((part, &x), &w) in parts.iter_mut().zip(token).zip(weights) {
-                    *part += x * w;
-                }
-            }
-        }
-    }
-    let mut sums = [[R::ZERO; TILE_EXPERTS]; TILE_TOKENS];
-    for ((sums, parts), token) in sums.iter_mut().zip(&parts).zip(tokens) {
-        for ((sum, parts), weights) in sums.iter_mut().zip(parts).zip(weights) {
-            *sum = add_up(parts, token, weights);
-        }
-    }
-    sums
-}
-
-/// `Σ a·b` in the order of a tile.
+/// `Σ a·b`, in interleaved parts and then the parts: a fixed order.
 #[inline(always)]
 fn lane_dot<R: Real>(a: &[R], b: &[R]) -> R {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     let mut parts = [R::ZERO; LANES];
-    for (a, b) in a.as_chunks::<LANES>().0.iter().zip(b.as_chunks::<LANES>().0) {
-        parts.iter_mut().zip(a.iter().zip(b)).for_each(|(part, (&a, &b))| *part += a * b);
+    for (a, b) in a.iter().zip(b) {
+        for ((part, &a), &b) in parts.iter_mut().zip(a).zip(b) {
+            *part += a * b;
+        }
     }
-    add_up(&parts, a, b)
-}
-
-/// The partial sums and the products beyond the last whole chunk.
-#[inline(always)]
-fn add_up<R: Real>(parts: &[R; LANES], a: &[R], b: &[R]) -> R {
-    let rest = a.as_chunks::<LANES>().1.iter().zip(b.as_chunks::<LANES>().1);
-    let whole = parts.iter().fold(R::ZERO, |sum, &part| sum + part);
-    rest.fold(whole, |sum, (&a, &b)| sum + a * b)
+    let rest = parts.iter_mut().zip(a_rest.iter().zip(b_rest));
+    rest.for_each(|(part, (&a, &b))| *part += a * b);
+    sum(&parts)
 }
 
 /// Adds the gradient of [`router_forward`] by its weights: `grad_weights[e] += Σ_t grad_logits[t, e] · tokens[t]`.
@@ -168,8 +120,7 @@ pub fn router_backward_weights<R: Real>(
 ) -> Result<(), RouterError> {
     shape.check(tokens, grad_weights, grad_logits)?;
     let (dim, experts) = (shape.model_dim.max(1), shape.experts.max(1));
-    // A block of tokens stays in the cache while all experts pass over it.
-    let blocks = tokens.chunks(8 * dim).zip(grad_logits.chunks(8 * experts));
+    let blocks = tokens.chunks(BLOCK_TOKENS * dim).zip(grad_logits.chunks(BLOCK_TOKENS * experts));
     for (tokens, grad_logits) in blocks {
         for (expert, out) in grad_weights.chunks_exact_mut(dim).enumerate() {
             for (token, grads) in tokens.chunks_exact(dim).zip(grad_logits.chunks_exact(experts)) {
