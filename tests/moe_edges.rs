@@ -167,7 +167,7 @@ fn a_logit_that_is_no_number_names_its_token() {
             assert_eq!(error, RouterError::NonFinite { token: 1 }, "{policy:?}, {bad}");
             // Padding may hold anything.
             let input = RouterInput { real: Some(&[true, false, false]), ..input };
-            assert_eq!(routed(&router, Phase::Eval, 3, &input).map(|routed| routed.experts[0]).is_ok(), true);
+            assert!(routed(&router, Phase::Eval, 3, &input).is_ok(), "{policy:?}, {bad}");
         }
     }
 }

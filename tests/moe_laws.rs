@@ -42,7 +42,7 @@ fn token_choice_policies(experts: u32) -> Vec<Policy> {
     }
     for (expert_groups, kept_groups) in [(experts, experts.min(2)), (2, 1), (3, 2)] {
         let len = experts / expert_groups;
-        if experts % expert_groups == 0 && kept_groups <= expert_groups {
+        if experts.is_multiple_of(expert_groups) && kept_groups <= expert_groups {
             let top_k = (len * kept_groups).min(3);
             policies.push(Policy::DeepSeekV3 {
                 top_k,

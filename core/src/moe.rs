@@ -34,6 +34,7 @@ mod real;
 pub mod replay;
 pub mod router;
 pub mod routing;
+mod rows;
 mod token_choice;
 pub mod usage;
 

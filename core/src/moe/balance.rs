@@ -9,7 +9,7 @@ use super::gates::through_columns;
 use super::policies::Policy;
 use super::real::{Real, dot, log_sum_exp, sum};
 use super::routing::RoutingCache;
-use super::token_choice::nth_part;
+use super::rows::{blocks_of, blocks_of_mut, nth_row, rows_of, rows_of_mut};
 
 /// What the load-balancing loss counts and what it is at perfect balance: implementations differ by factors.
 ///
@@ -56,7 +56,7 @@ impl<'a, R: Real> LoadBalance<'a, R> {
         real: Option<&'a [bool]>,
     ) -> Result<Self, RouterError> {
         check_length("probabilities", cache.probabilities.len(), cache.shape.logits_len())?;
-        let slots = cache.shape.top_k.ok_or(RouterError::NotTokenChoice)? * cache.shape.tokens;
+        let slots = cache.shape.top_k.ok_or(RouterError::NotTokenChoice)?.saturating_mul(cache.shape.tokens);
         check_length("chosen experts", cache.chosen.len(), slots)?;
         real.map_or(Ok(()), |real| check_length("real tokens", real.len(), cache.shape.tokens))?;
         let sigmoid = matches!(router.config().policy, Policy::DeepSeekV3 { .. });
@@ -90,7 +90,7 @@ impl<'a, R: Real> LoadBalance<'a, R> {
         check_length("fractions", fractions.len(), self.fractions_len())?;
         let experts = self.cache.shape.experts.max(1);
         let mut loss = R::ZERO;
-        for (group, fractions) in fractions.chunks_exact_mut(experts).enumerate() {
+        for (group, fractions) in rows_of_mut(fractions, experts).enumerate() {
             let number = self.count(group, fractions);
             let of_token = |token| self.shares_dot(token, fractions);
             let total = self.tokens(group).map(of_token).fold(R::ZERO, |sum, value| sum + value);
@@ -110,10 +110,10 @@ impl<'a, R: Real> LoadBalance<'a, R> {
         check_length("fractions", fractions.len(), self.fractions_len())?;
         check_length("gradients of logits", grad_logits.len(), self.cache.shape.logits_len())?;
         let experts = self.cache.shape.experts.max(1);
-        for (group, fractions) in fractions.chunks_exact(experts).enumerate() {
+        for (group, fractions) in rows_of(fractions, experts).enumerate() {
             let scale = coefficient * self.scale(self.tokens(group).count());
             for token in self.tokens(group) {
-                let row = nth_part(self.cache.probabilities, token, experts);
+                let row = nth_row(self.cache.probabilities, token, experts);
                 let inner = self.shares_dot(token, fractions);
                 let out = grad_logits.get_mut(token * experts..(token + 1) * experts).unwrap_or(&mut []);
                 let inverse = if self.sigmoid { R::ONE / sum(row) } else { R::ONE };
@@ -137,7 +137,7 @@ impl<'a, R: Real> LoadBalance<'a, R> {
         let mut number = 0;
         for token in self.tokens(group) {
             number += 1;
-            for &expert in nth_part(self.cache.chosen, token, top_k).iter().take(counted) {
+            for &expert in nth_row(self.cache.chosen, token, top_k).iter().take(counted) {
                 if let Some(fraction) = fractions.get_mut(expert as usize) {
                     *fraction += R::ONE;
                 }
@@ -159,7 +159,7 @@ impl<'a, R: Real> LoadBalance<'a, R> {
     /// `Σ_e f_e · p_e` of a token.
     #[inline(always)]
     fn shares_dot(&self, token: usize, fractions: &[R]) -> R {
-        let row = nth_part(self.cache.probabilities, token, self.cache.shape.experts);
+        let row = nth_row(self.cache.probabilities, token, self.cache.shape.experts);
         let inner = dot(row, fractions);
         if self.sigmoid { inner / sum(row) } else { inner }
     }
@@ -208,7 +208,7 @@ impl<'a, R: Real> TokenLogits<'a, R> {
     /// Rows of real tokens, each with its place.
     #[inline(always)]
     fn rows(&self) -> impl Iterator<Item = (usize, &'a [R])> + use<'_, 'a, R> {
-        let rows = self.logits.chunks_exact(self.experts.max(1)).enumerate();
+        let rows = rows_of(self.logits, self.experts).enumerate();
         rows.filter(|(token, _)| is_real(self.real, *token))
     }
 
@@ -233,8 +233,8 @@ impl<'a, R: Real> TokenLogits<'a, R> {
         log_sums: &[R],
         grad_logits: &'g mut [R],
     ) -> impl Iterator<Item = (&'a [R], R, &'g mut [R])> {
-        let rows = self.logits.chunks_exact(self.experts.max(1)).zip(log_sums.iter().copied());
-        let rows = rows.zip(grad_logits.chunks_exact_mut(self.experts.max(1))).enumerate();
+        let rows = rows_of(self.logits, self.experts).zip(log_sums.iter().copied());
+        let rows = rows.zip(rows_of_mut(grad_logits, self.experts)).enumerate();
         rows.filter(|(token, _)| is_real(self.real, *token))
             .map(|(_, ((row, log_sum), grad))| (row, log_sum, grad))
     }
@@ -337,12 +337,11 @@ pub fn selection_loss_forward<R: Real>(
     check_length("probabilities", cache.probabilities.len(), shape.logits_len())?;
     check_length("aggregates", aggregates.len(), shape.tokens)?;
     let share = R::of(1.0 / shape.experts.max(1) as f64);
-    for (aggregate, row) in aggregates.iter_mut().zip(cache.probabilities.chunks_exact(shape.experts.max(1)))
-    {
+    for (aggregate, row) in aggregates.iter_mut().zip(rows_of(cache.probabilities, shape.experts)) {
         *aggregate = share * sum(row);
     }
     let mut loss = R::ZERO;
-    for (nth, group) in aggregates.chunks(shape.group_tokens.max(1)).enumerate() {
+    for (nth, group) in blocks_of(aggregates, shape.group_tokens).enumerate() {
         loss += selection_scale(cache, nth) * dot(group, group);
     }
     Ok(loss)
@@ -352,8 +351,8 @@ pub fn selection_loss_forward<R: Real>(
 #[inline(always)]
 fn selection_scale<R: Real>(cache: &RoutingCache<'_, R>, group: usize) -> R {
     let shape = cache.shape;
-    let rows = nth_part(cache.probabilities, group, shape.group_tokens * shape.experts);
-    let real = rows.chunks_exact(shape.experts.max(1)).filter(|row| row.iter().any(|&p| p > R::ZERO));
+    let rows = nth_row(cache.probabilities, group, shape.group_tokens.saturating_mul(shape.experts));
+    let real = rows_of(rows, shape.experts).filter(|row| row.iter().any(|&p| p > R::ZERO));
     R::of(real.count() as f64 / shape.groups().max(1) as f64)
 }
 
@@ -371,10 +370,10 @@ pub fn selection_loss_backward<R: Real>(
     check_length("aggregates", aggregates.len(), shape.tokens)?;
     check_length("gradients of logits", grad_logits.len(), shape.logits_len())?;
     check_length("scratch", scratch.len(), shape.logits_len())?;
-    let groups = scratch.chunks_mut((shape.group_tokens * shape.experts).max(1));
-    for (nth, (rows, group)) in groups.zip(aggregates.chunks(shape.group_tokens.max(1))).enumerate() {
+    let groups = blocks_of_mut(scratch, shape.group_tokens.saturating_mul(shape.experts));
+    for (nth, (rows, group)) in groups.zip(blocks_of(aggregates, shape.group_tokens)).enumerate() {
         let scale = R::of(2.0 / shape.experts.max(1) as f64) * coefficient * selection_scale(cache, nth);
-        for (row, &aggregate) in rows.chunks_exact_mut(shape.experts.max(1)).zip(group) {
+        for (row, &aggregate) in rows_of_mut(rows, shape.experts).zip(group) {
             row.fill(scale * aggregate);
         }
     }

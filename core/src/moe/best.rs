@@ -66,8 +66,7 @@ impl<R: Real> Cut<R> {
         }
         let (mut prefix, mut known) = (0_u64, 0_u64);
         let mut wanted = count.min(values.len());
-        for byte in (8 - size_of::<R>() as u32..8).rev() {
-            let shift = 8 * byte;
+        for shift in (0..64).step_by(8).rev().take(size_of::<R>()) {
             let mut histogram = [0_usize; 256];
             for value in values {
                 let key = value.key();

@@ -23,8 +23,9 @@
 use super::best::Cut;
 use super::error::RouterError;
 use super::expert_choice::{SlotWriter, send_all, softmax_over_experts, write_logits};
-use super::real::{Real, dot, larger, sum};
+use super::real::{Real, dot, is_finite, larger, sum};
 use super::routing::{RouterInput, RoutingShape, RoutingStorage};
+use super::rows::{blocks_of, blocks_of_mut, rows_of, rows_of_mut};
 
 /// Feasible enough: no sum is off by more than this share.
 const TOLERANCE: f64 = 1e-3;
@@ -100,7 +101,7 @@ pub(super) fn choose<R: Real>(
     let mut slots = SlotWriter::new(storage.token_offsets, storage.chosen, storage.gates);
     let mut program = Program { residual: 0.0, rounds: 0, unfilled: 0 };
     let group_len = (shape.group_tokens * shape.experts).max(1);
-    for (group, scores) in storage.probabilities.chunks_exact(group_len).enumerate() {
+    for (group, scores) in rows_of(storage.probabilities, group_len).enumerate() {
         let is_real = |token: usize| input.is_real(group * shape.group_tokens + token);
         let real = (0..shape.group_tokens).filter(|&token| is_real(token)).count();
         let mut one = Group { scores, experts: shape.experts, rows: 0.0, settings };
@@ -111,7 +112,7 @@ pub(super) fn choose<R: Real>(
         program.residual = program.residual.max(residual);
         program.rounds = program.rounds.max(rounds);
         program.unfilled = program.unfilled.saturating_add(unfilled);
-        for (scores, taken) in scores.chunks_exact(shape.experts).zip(work.a.chunks_exact(shape.experts)) {
+        for (scores, taken) in rows_of(scores, shape.experts).zip(rows_of(work.a, shape.experts)) {
             for ((expert, &score), &taken) in (0..).zip(scores).zip(taken) {
                 if taken > R::ZERO {
                     slots.write(expert, score);
@@ -145,7 +146,7 @@ impl<R: Real> Group<'_, R> {
         let sharpness = R::of(1.0 / self.settings.temperature);
         // The best token of each expert starts at A = 1. An infinite multiplier keeps padding out.
         work.u.fill(R::of(f64::NEG_INFINITY));
-        for (token, (row, v)) in self.scores.chunks_exact(self.experts).zip(work.v.iter_mut()).enumerate() {
+        for (token, (row, v)) in rows_of(self.scores, self.experts).zip(work.v.iter_mut()).enumerate() {
             *v = if is_real(token) { R::ZERO } else { R::of(f64::INFINITY) };
             if is_real(token) {
                 let most = work.u.iter_mut().zip(row);
@@ -170,16 +171,16 @@ impl<R: Real> Group<'_, R> {
         let mut excess = R::ZERO;
         work.sums.fill(R::ZERO);
         // A block stays in the first-level cache, and its exponentials are one loop whatever the number of experts.
-        let blocks = work.a.chunks_mut(BLOCK_TOKENS * self.experts).zip(work.v.chunks(BLOCK_TOKENS));
-        for ((block, v), scores) in blocks.zip(self.scores.chunks(BLOCK_TOKENS * self.experts)) {
-            let rows = scores.chunks_exact(self.experts).zip(block.chunks_exact_mut(self.experts));
+        let blocks = blocks_of_mut(work.a, BLOCK_TOKENS * self.experts).zip(blocks_of(work.v, BLOCK_TOKENS));
+        for ((block, v), scores) in blocks.zip(blocks_of(self.scores, BLOCK_TOKENS * self.experts)) {
+            let rows = rows_of(scores, self.experts).zip(rows_of_mut(block, self.experts));
             for ((scores, a), &v) in rows.zip(v) {
                 for ((a, &score), &u) in a.iter_mut().zip(scores).zip(work.u.iter()) {
                     *a = score * sharpness + u - v;
                 }
             }
             block.iter_mut().for_each(|a| *a = if *a < R::ZERO { a.exp() } else { R::ONE });
-            for a in block.chunks_exact(self.experts) {
+            for a in rows_of(block, self.experts) {
                 work.sums.iter_mut().zip(a).for_each(|(sum, &a)| *sum += a);
                 excess = larger(excess, sum(a) - cap);
             }
@@ -203,7 +204,7 @@ impl<R: Real> Group<'_, R> {
         }
         let log_cap = R::of(libm::log(f64::from(self.settings.cap)));
         // `room` is not in use yet: it holds the sums of tokens.
-        for (sum, a) in work.room.iter_mut().zip(work.a.chunks_exact(self.experts)) {
+        for (sum, a) in work.room.iter_mut().zip(rows_of(work.a, self.experts)) {
             *sum = at_least(dot(a, work.ratios));
         }
         for (v, &sum) in work.v.iter_mut().zip(work.room.iter()) {
@@ -220,7 +221,7 @@ impl<R: Real> Group<'_, R> {
             let column = work.column.get(..len).unwrap_or(&[]);
             let mut cut = Cut::of_best(column, whole(self.rows));
             let mut values = column.iter();
-            for (row, &v) in work.a.chunks_exact_mut(self.experts).zip(work.v.iter()) {
+            for (row, &v) in rows_of_mut(work.a, self.experts).zip(work.v.iter()) {
                 let Some(mark) = row.get_mut(expert) else { continue };
                 *mark = R::ZERO;
                 if is_finite(v) && values.next().is_some_and(|&value| cut.takes(value)) {
@@ -235,7 +236,7 @@ impl<R: Real> Group<'_, R> {
     fn keep_to_cap(&self, work: &mut Work<'_, R>) -> u32 {
         let cap = R::of(f64::from(self.settings.cap));
         let weight = R::of(self.settings.temperature);
-        let rows = self.scores.chunks_exact(self.experts).zip(work.a.chunks_exact_mut(self.experts));
+        let rows = rows_of(self.scores, self.experts).zip(rows_of_mut(work.a, self.experts));
         for ((scores, taken), room) in rows.zip(work.room.iter_mut()) {
             *room = cap - sum(taken);
             while *room < R::ZERO {
@@ -255,7 +256,7 @@ impl<R: Real> Group<'_, R> {
     /// Fills an expert's places with its best tokens that have room; returns the places left.
     #[inline(always)]
     fn fill_up(&self, work: &mut Work<'_, R>, expert: usize) -> u32 {
-        let taken = work.a.chunks_exact(self.experts).filter_map(|row| row.get(expert));
+        let taken = rows_of(work.a, self.experts).filter_map(|row| row.get(expert));
         let wanted = whole(self.rows).saturating_sub(taken.filter(|taken| **taken > R::ZERO).count());
         if wanted == 0 {
             return 0;
@@ -265,7 +266,7 @@ impl<R: Real> Group<'_, R> {
         let column = work.column.get(..len).unwrap_or(&[]);
         let mut cut = Cut::of_best(column, wanted);
         let mut values = column.iter();
-        let tokens = work.a.chunks_exact_mut(self.experts).zip(work.room.iter_mut()).zip(work.v.iter());
+        let tokens = rows_of_mut(work.a, self.experts).zip(work.room.iter_mut()).zip(work.v.iter());
         for ((row, room), &v) in tokens {
             let Some(mark) = row.get_mut(expert) else { continue };
             let asked = is_finite(v) && may(*mark, *room);
@@ -281,7 +282,7 @@ impl<R: Real> Group<'_, R> {
     #[inline(always)]
     fn write_column(&self, work: &mut Work<'_, R>, expert: usize, may: impl Fn(R, R) -> bool) -> usize {
         let weight = R::of(self.settings.temperature);
-        let scores = self.scores.chunks_exact(self.experts).zip(work.a.chunks_exact(self.experts));
+        let scores = rows_of(self.scores, self.experts).zip(rows_of(work.a, self.experts));
         let tokens = scores.zip(work.v.iter().zip(work.room.iter()));
         let mut places = work.column.iter_mut();
         let mut len = 0;
@@ -297,11 +298,6 @@ impl<R: Real> Group<'_, R> {
         }
         len
     }
-}
-
-#[inline(always)]
-fn is_finite<R: Real>(value: R) -> bool {
-    value - value == R::ZERO
 }
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count that fits: it was one")]

@@ -5,6 +5,7 @@ use super::error::{RouterError, check_length};
 use super::gather::row_values;
 use super::real::{Real, dot};
 use super::routing::Routing;
+use super::rows::{rows_of, rows_of_mut};
 
 /// `out[t] = Σ gate[s] · rows[slot_rows[s]]` over the slots of token `t` that were not dropped, in slot order.
 ///
@@ -35,9 +36,9 @@ pub fn combine<R: Real>(
     out: &mut [R],
 ) -> Result<(), RouterError> {
     plan.check(routing)?;
-    check_length("rows", rows.len(), plan.rows() * model_dim)?;
-    check_length("tokens", out.len(), routing.tokens() * model_dim)?;
-    for (out, slots) in out.chunks_exact_mut(model_dim.max(1)).zip(routing.slots()) {
+    check_length("rows", rows.len(), plan.rows().saturating_mul(model_dim))?;
+    check_length("tokens", out.len(), routing.tokens().saturating_mul(model_dim))?;
+    for (out, slots) in rows_of_mut(out, model_dim).zip(routing.slots()) {
         out.fill(R::ZERO);
         let gates = routing.gates.get(slots.clone()).unwrap_or(&[]);
         for (&row, &gate) in plan.slot_rows.get(slots).unwrap_or(&[]).iter().zip(gates) {
@@ -76,18 +77,18 @@ pub fn combine_backward<R: Real>(
 ) -> Result<(), RouterError> {
     plan.check(routing)?;
     let model_dim = grad_out.len() / routing.tokens().max(1);
-    check_length("gradients of tokens", grad_out.len(), routing.tokens() * model_dim)?;
-    check_length("rows", rows.len(), plan.rows() * model_dim)?;
+    check_length("gradients of tokens", grad_out.len(), routing.tokens().saturating_mul(model_dim))?;
+    check_length("rows", rows.len(), plan.rows().saturating_mul(model_dim))?;
     check_length("gradients of rows", grad_rows.len(), rows.len())?;
     check_length("gradients of gates", grad_gates.len(), routing.gates.len())?;
     let places = plan.row_slots.iter().zip(plan.row_tokens);
-    for (grad_row, (&slot, &token)) in grad_rows.chunks_exact_mut(model_dim.max(1)).zip(places) {
+    for (grad_row, (&slot, &token)) in rows_of_mut(grad_rows, model_dim).zip(places) {
         let gate = routing.gates.get(slot as usize).copied().unwrap_or(R::ZERO);
         let grad = row_values(grad_out, token, model_dim).unwrap_or(&[]);
         grad_row.iter_mut().zip(grad).for_each(|(out, &grad)| *out = gate * grad);
     }
     grad_gates.fill(R::ZERO);
-    for (grad, slots) in grad_out.chunks_exact(model_dim.max(1)).zip(routing.slots()) {
+    for (grad, slots) in rows_of(grad_out, model_dim).zip(routing.slots()) {
         let out = grad_gates.get_mut(slots.clone()).unwrap_or(&mut []);
         for (out, &row) in out.iter_mut().zip(plan.slot_rows.get(slots).unwrap_or(&[])) {
             *out = row_values(rows, row, model_dim).map_or(R::ZERO, |values| dot(grad, values));

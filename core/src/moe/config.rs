@@ -189,8 +189,9 @@ impl RouterConfig {
 
     fn check_expert_groups(&self, groups: u32, kept: u32, top_k: u32) -> Result<(), RouterError> {
         let experts = self.experts;
-        let equal = (1..=MOST_EXPERT_GROUPS).contains(&groups) && experts % groups == 0;
-        let enough = (1..=groups).contains(&kept) && experts / groups.max(1) * kept >= top_k;
+        let equal = (1..=MOST_EXPERT_GROUPS).contains(&groups) && experts.is_multiple_of(groups);
+        let enough = (1..=groups).contains(&kept)
+            && u64::from(experts / groups.max(1)) * u64::from(kept) >= u64::from(top_k);
         if equal && enough { Ok(()) } else { Err(RouterError::ExpertGroups { groups, kept, experts }) }
     }
 }
@@ -224,7 +225,9 @@ impl Router {
         let rows = rows.map(|rows| rows.min(most));
         let slots = match top_k {
             Some(top_k) => tokens.checked_mul(top_k as usize),
-            None => (groups * experts as usize).checked_mul(rows.unwrap_or(0) as usize),
+            None => groups
+                .checked_mul(experts as usize)
+                .and_then(|runs| runs.checked_mul(rows.unwrap_or(0) as usize)),
         };
         let slots = slots.ok_or(RouterError::TooMany { what: "slots" })?;
         tokens.checked_mul(experts as usize).ok_or(RouterError::TooMany { what: "logits" })?;
@@ -242,15 +245,14 @@ impl Router {
     fn group_tokens(&self, tokens: usize) -> Result<usize, RouterError> {
         match self.0.groups {
             Groups::One => Ok(tokens),
-            Groups::Exactly(group_tokens) if tokens % group_tokens as usize != 0 => {
+            Groups::Exactly(group_tokens) if !tokens.is_multiple_of(group_tokens as usize) => {
                 Err(RouterError::GroupTokens { tokens, group_tokens: group_tokens as usize })
             }
             Groups::Exactly(group_tokens) => Ok(group_tokens as usize),
             Groups::AtMost(most) => {
-                let least = tokens.div_ceil(most as usize).max(1);
-                Ok((least..=tokens)
-                    .find(|groups| tokens % groups == 0)
-                    .map_or(tokens, |groups| tokens / groups))
+                let least = tokens.div_ceil(most.max(1) as usize).max(1);
+                let groups = (least..=tokens).find(|groups| tokens.is_multiple_of(*groups));
+                Ok(groups.and_then(|groups| tokens.checked_div(groups)).unwrap_or(tokens))
             }
         }
     }

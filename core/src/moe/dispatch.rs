@@ -8,6 +8,7 @@ use core::ops::Range;
 use super::error::{RouterError, check_length};
 use super::priority::Order;
 use super::routing::{Routing, RoutingShape, UNSENT};
+use super::rows::blocks_of;
 
 /// Marks a slot without a row: its expert was full, or it asked for none.
 pub const DROPPED: u32 = u32::MAX;
@@ -86,7 +87,7 @@ pub struct PlanStorage<'a> {
 impl<'a> PlanStorage<'a> {
     /// Integers that a plan needs.
     pub const fn len(slots: usize, experts: usize) -> usize {
-        3 * slots + 3 * experts + 1
+        slots.saturating_mul(3).saturating_add(experts.saturating_mul(3)).saturating_add(1)
     }
 
     /// Cuts [`len`](Self::len) integers into parts.
@@ -159,7 +160,7 @@ impl<'a> PlanStorage<'a> {
         self.clear();
         let group_tokens = admission.group_tokens.max(1);
         let ends = routing.token_offsets.get(1..).unwrap_or(&[]);
-        let groups = routing.token_offsets.chunks(group_tokens).zip(ends.chunks(group_tokens));
+        let groups = blocks_of(routing.token_offsets, group_tokens).zip(blocks_of(ends, group_tokens));
         for (group, (starts, ends)) in groups.enumerate() {
             self.taken.fill(0);
             let mut admit = Admit { storage: self, experts: routing.experts, capacity: admission.capacity };

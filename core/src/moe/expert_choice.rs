@@ -8,7 +8,7 @@ use super::error::RouterError;
 use super::policies::SoftmaxOver;
 use super::real::{Real, all_finite, larger, softmax};
 use super::routing::{RouterInput, RoutingShape, RoutingStorage};
-use super::token_choice::nth_part;
+use super::rows::{nth_row, rows_of, rows_of_mut};
 
 /// Real numbers that [`choose`] needs: a cut for each expert, a column of a group.
 pub(super) const fn scratch_len(experts: usize, group_tokens: usize) -> usize {
@@ -31,14 +31,14 @@ pub(super) fn choose<R: Real>(
     let (cuts, column) = storage.scratch.split_at_mut_checked(shape.experts).unwrap_or_default();
     let mut slots = SlotWriter::new(storage.token_offsets, storage.chosen, storage.gates);
     let group_len = (shape.group_tokens * shape.experts).max(1);
-    for (group, rows) in storage.probabilities.chunks_exact(group_len).enumerate() {
+    for (group, rows) in rows_of(storage.probabilities, group_len).enumerate() {
         let first = group * shape.group_tokens;
         let is_real = |token: usize| input.is_real(first + token);
         for (expert, (least, equal)) in cuts.iter_mut().zip(storage.counts.iter_mut()).enumerate() {
             let cut = cut_of_expert(rows, expert, shape, column, is_real);
             (*least, *equal) = (cut.least, cut.equal);
         }
-        for (token, row) in rows.chunks_exact(shape.experts).enumerate() {
+        for (token, row) in rows_of(rows, shape.experts).enumerate() {
             if is_real(token) {
                 let cuts = cuts.iter().zip(storage.counts.iter_mut());
                 for ((expert, &probability), (&least, equal)) in (0_u32..).zip(row).zip(cuts) {
@@ -68,9 +68,9 @@ pub(super) fn write_logits<R: Real>(
     experts: usize,
     out: &mut [R],
 ) -> Result<(), RouterError> {
-    for (token, row) in out.chunks_exact_mut(experts).enumerate() {
+    for (token, row) in rows_of_mut(out, experts).enumerate() {
         if input.is_real(token) {
-            let logits = nth_part(input.logits, token, experts);
+            let logits = nth_row(input.logits, token, experts);
             row.iter_mut().zip(logits).for_each(|(value, &logit)| *value = logit);
             if !all_finite(row) {
                 return Err(RouterError::NonFinite { token });
@@ -85,7 +85,7 @@ pub(super) fn write_logits<R: Real>(
 /// `p ← softmax(logits)` of every real token.
 #[inline(always)]
 pub(super) fn softmax_over_experts<R: Real>(input: &RouterInput<'_, R>, experts: usize, rows: &mut [R]) {
-    let real = rows.chunks_exact_mut(experts).enumerate().filter(|(token, _)| input.is_real(*token));
+    let real = rows_of_mut(rows, experts).enumerate().filter(|(token, _)| input.is_real(*token));
     real.for_each(|(_, row)| softmax(row));
 }
 
@@ -99,21 +99,21 @@ pub(super) fn softmax_over_tokens<R: Real>(
 ) {
     let (per_expert, _) = scratch.split_at_mut_checked(shape.experts).unwrap_or_default();
     let group_len = (shape.group_tokens * shape.experts).max(1);
-    for (group, rows) in values.chunks_exact_mut(group_len).enumerate() {
+    for (group, rows) in rows_of_mut(values, group_len).enumerate() {
         let real = |token: &usize| input.is_real(group * shape.group_tokens + token);
         per_expert.fill(R::of(f64::NEG_INFINITY));
-        for (_, row) in rows.chunks_exact(shape.experts).enumerate().filter(|(token, _)| real(token)) {
+        for (_, row) in rows_of(rows, shape.experts).enumerate().filter(|(token, _)| real(token)) {
             per_expert.iter_mut().zip(row).for_each(|(most, &value)| *most = larger(*most, value));
         }
-        for (_, row) in rows.chunks_exact_mut(shape.experts).enumerate().filter(|(token, _)| real(token)) {
+        for (_, row) in rows_of_mut(rows, shape.experts).enumerate().filter(|(token, _)| real(token)) {
             row.iter_mut().zip(per_expert.iter()).for_each(|(value, &most)| *value = (*value - most).exp());
         }
         // Padding is 0 and adds nothing.
         per_expert.fill(R::ZERO);
-        for row in rows.chunks_exact(shape.experts) {
+        for row in rows_of(rows, shape.experts) {
             per_expert.iter_mut().zip(row).for_each(|(sum, &value)| *sum += value);
         }
-        for (_, row) in rows.chunks_exact_mut(shape.experts).enumerate().filter(|(token, _)| real(token)) {
+        for (_, row) in rows_of_mut(rows, shape.experts).enumerate().filter(|(token, _)| real(token)) {
             row.iter_mut().zip(per_expert.iter()).for_each(|(value, &sum)| *value = *value / sum);
         }
     }
@@ -128,7 +128,7 @@ fn cut_of_expert<R: Real>(
     column: &mut [R],
     is_real: impl Fn(usize) -> bool,
 ) -> Cut<R> {
-    let values = rows.chunks_exact(shape.experts).enumerate().filter(|(token, _)| is_real(*token));
+    let values = rows_of(rows, shape.experts).enumerate().filter(|(token, _)| is_real(*token));
     let values = values.filter_map(|(_, row)| row.get(expert));
     let mut len = 0;
     for (place, &value) in column.iter_mut().zip(values) {

@@ -6,7 +6,7 @@ use super::error::{RouterError, check_length};
 use super::policies::{NoiseScale, Policy, Recipe, Scores, SoftmaxOver};
 use super::real::{Real, sigmoid, sum};
 use super::routing::{RouterInput, Routing, RoutingCache};
-use super::token_choice::nth_part;
+use super::rows::{blocks_of, blocks_of_mut, nth_row, rows_of_mut};
 
 /// Gradient of [`route`](super::route) by the logits, overwritten `[T, E]`; of a hash, which has none, empty.
 ///
@@ -47,9 +47,9 @@ pub fn route_backward<R: Real>(
         return Ok(());
     }
     let recipe = router.config().policy.recipe(phase);
-    let rows = grad_logits.chunks_exact_mut(shape.experts.max(1)).zip(routing.slots());
+    let rows = rows_of_mut(grad_logits, shape.experts).zip(routing.slots());
     for (token, (out, slots)) in rows.enumerate() {
-        let row = nth_part(cache.probabilities, token, shape.experts);
+        let row = nth_row(cache.probabilities, token, shape.experts);
         let token = TokenGates {
             chosen: cache.chosen.get(slots.clone()).unwrap_or(&[]),
             gates: routing.gates.get(slots.clone()).unwrap_or(&[]),
@@ -142,7 +142,7 @@ fn scatter_shares<R: Real>(
     out: &mut [R],
 ) {
     out.fill(R::ZERO);
-    for (row, slots) in out.chunks_exact_mut(cache.shape.experts).zip(routing.slots()) {
+    for (row, slots) in rows_of_mut(out, cache.shape.experts).zip(routing.slots()) {
         let number = R::of(slots.len() as f64);
         let chosen = cache.chosen.get(slots.clone()).unwrap_or(&[]);
         for (&expert, &grad) in chosen.iter().zip(grad_gates.get(slots).unwrap_or(&[])) {
@@ -156,11 +156,10 @@ fn scatter_shares<R: Real>(
 /// Backward of a softmax over the tokens of each group: `out ← q · (out − Σ_t q · out)`.
 #[inline(always)]
 pub(super) fn through_columns<R: Real>(experts: usize, group_tokens: usize, values: &[R], grads: &mut [R]) {
-    let group_len = (experts * group_tokens).max(1);
-    for (values, grads) in values.chunks(group_len).zip(grads.chunks_mut(group_len)) {
+    let (experts, group_len) = (experts.max(1), experts.saturating_mul(group_tokens).max(1));
+    for (values, grads) in blocks_of(values, group_len).zip(blocks_of_mut(grads, group_len)) {
         for expert in 0..experts {
-            let column = |values: &[R]| -> usize { expert.min(values.len()) };
-            let of_expert = values.get(column(values)..).unwrap_or(&[]).iter().step_by(experts);
+            let of_expert = values.get(expert..).unwrap_or(&[]).iter().step_by(experts);
             let grads = grads.get_mut(expert..).unwrap_or(&mut []);
             let pairs = of_expert.clone().zip(grads.iter().step_by(experts));
             let inner = pairs.fold(R::ZERO, |sum, (&q, &grad)| sum + q * grad);

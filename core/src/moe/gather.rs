@@ -4,6 +4,7 @@ use super::dispatch::DispatchPlan;
 use super::error::{RouterError, check_length};
 use super::real::Real;
 use super::routing::Routing;
+use super::rows::rows_of_mut;
 
 /// `out[r] = tokens[row_tokens[r]]`; `tokens` is `[T, model_dim]`, `out` is `[rows, model_dim]`.
 ///
@@ -25,12 +26,11 @@ pub fn gather<R: Real>(
     model_dim: usize,
     out: &mut [R],
 ) -> Result<(), RouterError> {
-    check_length("rows", out.len(), plan.rows() * model_dim)?;
-    for (out, &token) in out.chunks_exact_mut(model_dim.max(1)).zip(plan.row_tokens) {
-        let start = token as usize * model_dim;
-        let found = tokens.len();
-        let wrong = RouterError::Length { what: "tokens", found, expected: start + model_dim };
-        let values = tokens.get(start..start + model_dim).ok_or(wrong)?;
+    check_length("rows", out.len(), plan.rows().saturating_mul(model_dim))?;
+    for (out, &token) in rows_of_mut(out, model_dim).zip(plan.row_tokens) {
+        let expected = (token as usize).saturating_add(1).saturating_mul(model_dim);
+        let wrong = RouterError::Length { what: "tokens", found: tokens.len(), expected };
+        let values = row_values(tokens, token, model_dim).ok_or(wrong)?;
         out.iter_mut().zip(values).for_each(|(out, &value)| *out = value);
     }
     Ok(())
@@ -59,9 +59,9 @@ pub fn gather_backward<R: Real>(
     grad_tokens: &mut [R],
 ) -> Result<(), RouterError> {
     plan.check(routing)?;
-    check_length("gradients of rows", grad_rows.len(), plan.rows() * model_dim)?;
-    check_length("gradients of tokens", grad_tokens.len(), routing.tokens() * model_dim)?;
-    for (out, slots) in grad_tokens.chunks_exact_mut(model_dim.max(1)).zip(routing.slots()) {
+    check_length("gradients of rows", grad_rows.len(), plan.rows().saturating_mul(model_dim))?;
+    check_length("gradients of tokens", grad_tokens.len(), routing.tokens().saturating_mul(model_dim))?;
+    for (out, slots) in rows_of_mut(grad_tokens, model_dim).zip(routing.slots()) {
         out.fill(R::ZERO);
         for &row in plan.slot_rows.get(slots).unwrap_or(&[]) {
             if let Some(grad) = row_values(grad_rows, row, model_dim) {

@@ -12,7 +12,7 @@ use super::error::{RouterError, check_length};
 use super::policies::{NoiseScale, Policy};
 use super::real::{Real, sigmoid, softplus, sum};
 use super::routing::{RouterInput, Routing, RoutingCache};
-use super::token_choice::nth_part;
+use super::rows::nth_row;
 
 /// `CV²`: the variance of some values over the square of their mean; 0 where the mean is 0.
 ///
@@ -118,7 +118,7 @@ impl<'a, R: Real> NoisyLoad<'a, R> {
         };
         input.check(router, super::Phase::Train, cache.shape)?;
         let top_k = top_k as usize;
-        check_length("chosen experts", cache.chosen.len(), cache.shape.tokens * top_k)?;
+        check_length("chosen experts", cache.chosen.len(), cache.shape.tokens.saturating_mul(top_k))?;
         Ok(Self { input, cache, noise, top_k })
     }
 
@@ -196,7 +196,7 @@ impl<'a, R: Real> NoisyLoad<'a, R> {
     }
 
     fn chosen(&self, token: usize) -> &'a [u32] {
-        nth_part(self.cache.chosen, token, self.top_k)
+        nth_row(self.cache.chosen, token, self.top_k)
     }
 
     #[inline(always)]

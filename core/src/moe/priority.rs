@@ -6,6 +6,7 @@ use super::error::{RouterError, check_length};
 use super::policies::Policy;
 use super::real::Real;
 use super::routing::{RoutingCache, RoutingShape};
+use super::rows::blocks_of_mut;
 
 /// Which slots are placed first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,14 +80,14 @@ pub fn order<'a, R: Real>(
         Priority::Slots => Ok(Order::Slots),
         Priority::Batch => {
             let of = |token: u32| first_probability(cache, token as usize, top_k).unwrap_or(low);
-            for group in memory.chunks_mut(shape.group_tokens.max(1)) {
+            for group in blocks_of_mut(memory, shape.group_tokens) {
                 sort_by(group, |a, b| of(a) > of(b));
             }
             Ok(Order::RanksOf(memory))
         }
         Priority::Gates => {
             let of = |slot: u32| gates.get(slot as usize).copied().unwrap_or(low);
-            for group in memory.chunks_mut((shape.group_tokens * top_k).max(1)) {
+            for group in blocks_of_mut(memory, shape.group_tokens.saturating_mul(top_k)) {
                 sort_by(group, |a, b| of(a) > of(b));
             }
             Ok(Order::SlotsOf(memory))

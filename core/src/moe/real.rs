@@ -193,16 +193,22 @@ pub(super) fn largest<R: Real>(values: &[R]) -> R {
     halves.iter().chain(rest).fold(R::of(f64::NEG_INFINITY), |a, &b| larger(a, b))
 }
 
+/// Whether a value is neither NaN nor infinite.
+#[inline(always)]
+pub(super) fn is_finite<R: Real>(value: R) -> bool {
+    R::ZERO * value == R::ZERO
+}
+
 /// Whether no value is NaN or infinite.
 #[inline(always)]
 pub(super) fn all_finite<R: Real>(values: &[R]) -> bool {
     let (chunks, rest) = values.as_chunks::<LANES>();
-    // `x − x` is 0 for a number and NaN for the rest, and NaN stays.
+    // `0 · x` is 0 for a number and NaN for the rest, and NaN stays.
     let mut parts = [R::ZERO; LANES];
     for chunk in chunks {
-        parts.iter_mut().zip(chunk).for_each(|(part, &value)| *part += value - value);
+        parts.iter_mut().zip(chunk).for_each(|(part, &value)| *part += R::ZERO * value);
     }
-    rest.iter().fold(add_lanes(parts), |sum, &value| sum + (value - value)) == R::ZERO
+    rest.iter().fold(add_lanes(parts), |sum, &value| sum + R::ZERO * value) == R::ZERO
 }
 
 /// `row ← softmax(row)`.

@@ -18,6 +18,7 @@ use super::expert_choice::{softmax_over_experts, softmax_over_tokens, write_logi
 use super::policies::{Policy, SoftmaxOver};
 use super::real::Real;
 use super::routing::{Routed, RouterInput, Routing, RoutingCache, RoutingStorage, UNSENT};
+use super::rows::rows_of;
 use super::token_choice;
 
 const STATE_SHIFT: u32 = 30;
@@ -29,7 +30,7 @@ const PADDING: u32 = 3;
 
 /// Integers of a recording.
 pub const fn recording_len(tokens: usize, slots: usize) -> usize {
-    3 + tokens + 1 + slots
+    tokens.saturating_add(slots).saturating_add(4)
 }
 
 /// Writes a recording of [`recording_len`] integers.
@@ -175,7 +176,7 @@ impl<'a> Recording<'a> {
             SoftmaxOver::Experts => softmax_over_experts(input, shape.experts, storage.probabilities),
             SoftmaxOver::Tokens => softmax_over_tokens(shape, input, storage.probabilities, storage.scratch),
         }
-        let rows = storage.probabilities.chunks_exact(shape.experts);
+        let rows = rows_of(storage.probabilities, shape.experts);
         let ends = self.token_offsets.get(1..).unwrap_or(&[]);
         for ((row, &start), &end) in rows.zip(self.token_offsets).zip(ends) {
             let slots = start as usize..end as usize;

@@ -9,6 +9,7 @@ use super::config::InputNoise;
 use super::error::{RouterError, check_length};
 use super::real::{Real, sum};
 use super::routing::unit;
+use super::rows::{blocks_of, blocks_of_mut, rows_of, rows_of_mut};
 
 /// Tokens that stay in the first-level cache while all experts pass over them.
 const BLOCK_TOKENS: usize = 4;
@@ -29,17 +30,17 @@ pub struct RouterShape {
 impl RouterShape {
     /// `T · model_dim`.
     pub fn tokens_len(&self) -> usize {
-        self.tokens * self.model_dim
+        self.tokens.saturating_mul(self.model_dim)
     }
 
     /// `E · model_dim`.
     pub fn weights_len(&self) -> usize {
-        self.experts * self.model_dim
+        self.experts.saturating_mul(self.model_dim)
     }
 
     /// `T · E`.
     pub fn logits_len(&self) -> usize {
-        self.tokens * self.experts
+        self.tokens.saturating_mul(self.experts)
     }
 
     fn check<R>(&self, tokens: &[R], weights: &[R], logits: &[R]) -> Result<(), RouterError> {
@@ -72,10 +73,11 @@ pub fn router_forward<R: Real>(
         logits.fill(R::ZERO);
         return Ok(());
     }
-    let blocks = tokens.chunks(BLOCK_TOKENS * dim).zip(logits.chunks_mut(BLOCK_TOKENS * experts));
+    let blocks = blocks_of(tokens, dim.saturating_mul(BLOCK_TOKENS))
+        .zip(blocks_of_mut(logits, experts.saturating_mul(BLOCK_TOKENS)));
     for (tokens, logits) in blocks {
-        for (expert, weights) in weights.chunks_exact(dim).enumerate() {
-            for (token, row) in tokens.chunks_exact(dim).zip(logits.chunks_exact_mut(experts)) {
+        for (expert, weights) in rows_of(weights, dim).enumerate() {
+            for (token, row) in rows_of(tokens, dim).zip(rows_of_mut(logits, experts)) {
                 if let Some(logit) = row.get_mut(expert) {
                     *logit = lane_dot(token, weights);
                 }
@@ -120,10 +122,11 @@ pub fn router_backward_weights<R: Real>(
 ) -> Result<(), RouterError> {
     shape.check(tokens, grad_weights, grad_logits)?;
     let (dim, experts) = (shape.model_dim.max(1), shape.experts.max(1));
-    let blocks = tokens.chunks(BLOCK_TOKENS * dim).zip(grad_logits.chunks(BLOCK_TOKENS * experts));
+    let blocks = blocks_of(tokens, dim.saturating_mul(BLOCK_TOKENS))
+        .zip(blocks_of(grad_logits, experts.saturating_mul(BLOCK_TOKENS)));
     for (tokens, grad_logits) in blocks {
-        for (expert, out) in grad_weights.chunks_exact_mut(dim).enumerate() {
-            for (token, grads) in tokens.chunks_exact(dim).zip(grad_logits.chunks_exact(experts)) {
+        for (expert, out) in rows_of_mut(grad_weights, dim).enumerate() {
+            for (token, grads) in rows_of(tokens, dim).zip(rows_of(grad_logits, experts)) {
                 if let Some(&grad) = grads.get(expert) {
                     out.iter_mut().zip(token).for_each(|(out, &x)| *out += grad * x);
                 }
@@ -151,9 +154,9 @@ pub fn router_backward_tokens<R: Real>(
 ) -> Result<(), RouterError> {
     shape.check(grad_tokens, weights, grad_logits)?;
     let (dim, experts) = (shape.model_dim.max(1), shape.experts.max(1));
-    for (out, grads) in grad_tokens.chunks_exact_mut(dim).zip(grad_logits.chunks_exact(experts)) {
+    for (out, grads) in rows_of_mut(grad_tokens, dim).zip(rows_of(grad_logits, experts)) {
         out.fill(R::ZERO);
-        for (weights, &grad) in weights.chunks_exact(dim).zip(grads) {
+        for (weights, &grad) in rows_of(weights, dim).zip(grads) {
             out.iter_mut().zip(weights).for_each(|(out, &weight)| *out += grad * weight);
         }
     }

@@ -8,7 +8,8 @@ use rand_core::Rng;
 use super::config::{Phase, Router};
 use super::error::{RouterError, check_length};
 use super::policies::{Policy, Recipe, Scores};
-use super::real::Real;
+use super::real::{Real, is_finite};
+use super::rows::blocks_of_mut;
 use super::{capped, expert_choice, token_choice};
 
 /// Marks a slot that asks for no expert: of a padding token, or a choice that the policy did not send.
@@ -79,7 +80,7 @@ pub struct RoutingShape {
 impl RoutingShape {
     /// Logits and probabilities: `T · E`.
     pub fn logits_len(&self) -> usize {
-        self.tokens * self.experts
+        self.tokens.saturating_mul(self.experts)
     }
 
     /// Groups of tokens.
@@ -89,12 +90,12 @@ impl RoutingShape {
 
     /// Real numbers of [`RoutingStorage`]: probabilities, gates, scratch.
     pub fn reals_len(&self) -> usize {
-        self.logits_len() + self.slots + self.scratch
+        self.logits_len().saturating_add(self.slots).saturating_add(self.scratch)
     }
 
     /// Integers of [`RoutingStorage`]: offsets, chosen, experts, and a count per expert.
     pub fn integers_len(&self) -> usize {
-        self.tokens + 1 + 2 * self.slots + self.experts
+        (self.tokens + 1).saturating_add(self.slots.saturating_mul(2)).saturating_add(self.experts)
     }
 }
 
@@ -141,7 +142,7 @@ impl<'a, R: Real> RouterInput<'a, R> {
         check_length("logits", self.logits.len(), of(shape.logits_len(), !is_hash))?;
         check_length("hashed experts", self.hashed.len(), of(shape.tokens, is_hash))?;
         check_length("bias", self.bias.len(), of(shape.experts, has_bias))?;
-        if let Some(bias) = self.bias.iter().find(|bias| !(**bias - **bias == R::ZERO)) {
+        if let Some(bias) = self.bias.iter().find(|bias| !is_finite(**bias)) {
             let expected = "a finite number";
             return Err(RouterError::Number { what: "bias of an expert", value: bias.to_f64(), expected });
         }
@@ -215,7 +216,7 @@ pub fn draw<R: Real>(router: &Router, phase: Phase, random: &mut impl Rng, draws
         draws.iter_mut().for_each(|draw| *draw = R::of(unit(random)));
         return;
     }
-    for pair in draws.chunks_mut(2) {
+    for pair in blocks_of_mut(draws, 2) {
         let radius = libm::sqrt(-2.0 * libm::log(1.0 - unit(random)));
         let (sin, cos) = libm::sincos(core::f64::consts::TAU * unit(random));
         pair.iter_mut().zip([radius * cos, radius * sin]).for_each(|(draw, value)| *draw = R::of(value));

@@ -5,6 +5,7 @@ use super::error::RouterError;
 use super::policies::{NoiseScale, Pick, Recipe, Scores, SecondExpert};
 use super::real::{Real, all_finite, sigmoid, softmax, softplus};
 use super::routing::{RouterInput, RoutingShape, RoutingStorage, UNSENT};
+use super::rows::{nth_row, rows_of, rows_of_mut};
 
 const MOST_GROUPS: usize = super::config::MOST_EXPERT_GROUPS as usize;
 
@@ -33,7 +34,7 @@ pub(super) fn choose<R: Real>(
 ) -> Result<(), RouterError> {
     storage.write_even_offsets(recipe.top_k);
     let draws_len = recipe.draws_per_token(shape.experts);
-    let rows = storage.probabilities.chunks_exact_mut(shape.experts);
+    let rows = rows_of_mut(storage.probabilities, shape.experts);
     let slots = token_slots(recipe.top_k, storage.chosen, storage.experts, storage.gates);
     for (token, (row, mut slots)) in rows.zip(slots).enumerate() {
         slots.clear();
@@ -41,7 +42,7 @@ pub(super) fn choose<R: Real>(
             row.fill(R::ZERO);
             continue;
         }
-        let draws = nth_part(input.draws, token, draws_len);
+        let draws = nth_row(input.draws, token, draws_len);
         recipe.write_scores(input, token, draws, row);
         if !all_finite(row) {
             return Err(RouterError::NonFinite { token });
@@ -62,7 +63,7 @@ pub(super) fn take_hashed<R: Real>(
     storage: &mut RoutingStorage<'_, R>,
 ) -> Result<(), RouterError> {
     storage.write_even_offsets(1);
-    let rows = storage.probabilities.chunks_exact_mut(shape.experts);
+    let rows = rows_of_mut(storage.probabilities, shape.experts);
     let slots = token_slots(1, storage.chosen, storage.experts, storage.gates);
     for (token, ((row, mut slots), &expert)) in rows.zip(slots).zip(input.hashed).enumerate() {
         slots.clear();
@@ -90,7 +91,7 @@ pub(super) fn gates_of_chosen<R: Real>(
     storage: &mut RoutingStorage<'_, R>,
 ) -> Result<(), RouterError> {
     let draws_len = recipe.draws_per_token(shape.experts);
-    let rows = storage.probabilities.chunks_exact_mut(shape.experts);
+    let rows = rows_of_mut(storage.probabilities, shape.experts);
     let slots = token_slots(recipe.top_k, storage.chosen, storage.experts, storage.gates);
     for (token, (row, mut slots)) in rows.zip(slots).enumerate() {
         if !input.is_real(token) {
@@ -98,7 +99,7 @@ pub(super) fn gates_of_chosen<R: Real>(
             row.fill(R::ZERO);
             continue;
         }
-        recipe.write_scores(input, token, nth_part(input.draws, token, draws_len), row);
+        recipe.write_scores(input, token, nth_row(input.draws, token, draws_len), row);
         if !all_finite(row) {
             return Err(RouterError::NonFinite { token });
         }
@@ -118,18 +119,8 @@ fn token_slots<'a, R>(
     experts: &'a mut [u32],
     gates: &'a mut [R],
 ) -> impl Iterator<Item = Slots<'a, R>> {
-    let parts = chosen.chunks_exact_mut(top_k).zip(experts.chunks_exact_mut(top_k));
-    parts.zip(gates.chunks_exact_mut(top_k)).map(|((chosen, experts), gates)| Slots {
-        chosen,
-        experts,
-        gates,
-    })
-}
-
-/// The `nth` part of `len` values; empty where there is none.
-#[inline(always)]
-pub(super) fn nth_part<T>(values: &[T], nth: usize, len: usize) -> &[T] {
-    values.get(nth * len..(nth + 1) * len).unwrap_or(&[])
+    let parts = rows_of_mut(chosen, top_k).zip(rows_of_mut(experts, top_k));
+    parts.zip(rows_of_mut(gates, top_k)).map(|((chosen, experts), gates)| Slots { chosen, experts, gates })
 }
 
 impl Recipe {
@@ -142,14 +133,14 @@ impl Recipe {
     #[inline(always)]
     fn write_scores<R: Real>(&self, input: &RouterInput<'_, R>, token: usize, noise: &[R], row: &mut [R]) {
         let experts = row.len();
-        let logits = nth_part(input.logits, token, experts);
+        let logits = nth_row(input.logits, token, experts);
         row.iter_mut().zip(logits).for_each(|(score, &logit)| *score = logit);
         match self.scores {
             Scores::Noisy(NoiseScale::Fixed(scale)) => {
                 row.iter_mut().zip(noise).for_each(|(score, &noise)| *score += R::of(scale) * noise);
             }
             Scores::Noisy(NoiseScale::Learned { least }) => {
-                let noise_logits = nth_part(input.noise_logits, token, experts);
+                let noise_logits = nth_row(input.noise_logits, token, experts);
                 for ((score, &noise), &noise_logit) in row.iter_mut().zip(noise).zip(noise_logits) {
                     *score += (softplus(noise_logit) + R::of(least)) * noise;
                 }
@@ -175,7 +166,9 @@ impl Recipe {
                 row.iter_mut().for_each(|value| *value = sigmoid(*value));
                 let biased = (0_u32..).zip(row.iter().zip(bias).map(|(&score, &bias)| score + bias));
                 let (group_len, mask) = kept_groups(row, bias, groups, kept);
-                let in_kept = |&(expert, _): &(u32, R)| mask >> (expert / group_len).min(63) & 1 == 1;
+                let in_kept = |&(expert, _): &(u32, R)| {
+                    mask >> expert.checked_div(group_len).unwrap_or(0).min(63) & 1 == 1
+                };
                 keep_best(biased.filter(in_kept), chosen, gates);
             }
         }
@@ -250,7 +243,7 @@ fn kept_groups<R: Real>(row: &[R], bias: &[R], groups: usize, kept: usize) -> (u
         // A group of one has no second.
         if len > 1 { best + second } else { best }
     };
-    let sums = row.chunks_exact(len).zip(bias.chunks_exact(len)).map(sum_of_two);
+    let sums = rows_of(row, len).zip(rows_of(bias, len)).map(sum_of_two);
     let (mut best, mut scores) = ([UNSENT; MOST_GROUPS], [R::ZERO; MOST_GROUPS]);
     let best = best.get_mut(..kept).unwrap_or(&mut []);
     keep_best((0..).zip(sums), best, scores.get_mut(..kept).unwrap_or(&mut []));
