@@ -220,6 +220,9 @@ fn plans_refuse_routings_and_orders_that_are_none() {
     ] {
         assert_eq!(plan_of(routing, order), Err(RouterError::Order { place }), "{order:?}");
     }
+    let ragged = Routing { token_offsets: &[0, 0, 3], ..routing };
+    let order = Order::RanksOf(&[0, 0]);
+    assert_eq!(planned(&ragged, 2, admission(order)), Err(RouterError::Order { place: 0 }));
     let short = RouterError::Length { what: "order of slots", found: 2, expected: 3 };
     assert_eq!(plan_of(routing, Order::SlotsOf(&[0, 1])), Err(short));
 }

@@ -6,7 +6,8 @@
 mod common;
 
 use common::moe::*;
-use mixlet_core::moe::balance::{Calibration, LoadBalance, TokenLogits, z_loss_backward, z_loss_forward};
+use mixlet_core::moe::balance::{Calibration, LoadBalance};
+use mixlet_core::moe::logit_losses::{TokenLogits, z_loss_backward, z_loss_forward};
 use mixlet_core::moe::noisy::{NoisyLoad, importance_forward};
 use mixlet_core::moe::*;
 use serde_json::Value;

@@ -8,6 +8,7 @@ mod common;
 use common::moe::*;
 use common::random::SplitMix;
 use mixlet_core::moe::balance::*;
+use mixlet_core::moe::logit_losses::*;
 use mixlet_core::moe::noisy::{NoisyLoad, importance_backward, importance_forward};
 use mixlet_core::moe::router::*;
 use mixlet_core::moe::*;

@@ -13,8 +13,10 @@ use mixlet_core::em::one_coin::{OneCoin, OneCoinSettings, one_coin_parameters_le
 use mixlet_core::em::pooled::{pooled_confusion, pooled_strength};
 use mixlet_core::em::{self, FitSettings, LatentClassModel, RowFacts, spectral, start};
 use mixlet_core::moe::balance::{
-    Calibration, LoadBalance, TokenLogits, entropy_backward, entropy_forward, selection_loss_backward,
-    selection_loss_forward, update_bias, z_loss_backward, z_loss_forward,
+    Calibration, LoadBalance, selection_loss_backward, selection_loss_forward, update_bias,
+};
+use mixlet_core::moe::logit_losses::{
+    TokenLogits, entropy_backward, entropy_forward, z_loss_backward, z_loss_forward,
 };
 use mixlet_core::moe::noisy::{NoisyLoad, importance_backward, importance_forward};
 use mixlet_core::moe::replay::{Recording, record, recording_len};

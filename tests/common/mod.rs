@@ -7,6 +7,7 @@ pub mod crowd;
 pub mod dawid_skene;
 pub mod guarded;
 pub mod moe;
+pub mod moe_batches;
 pub mod moe_reference;
 pub mod one_coin;
 pub mod panel;

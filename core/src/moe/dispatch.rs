@@ -172,7 +172,11 @@ impl<'a> PlanStorage<'a> {
                 Order::SlotsOf(order) => admit.slots_of(starts, ends, order),
             }?;
         }
-        Ok(())
+        // An order that names a token without slots twice leaves another one out.
+        match self.slot_rows.iter().position(|&mark| mark == NOT_YET) {
+            Some(place) => Err(RouterError::Order { place }),
+            None => Ok(()),
+        }
     }
 
     /// The plan of a routing whose drops are known.

@@ -125,7 +125,7 @@ impl<'a, R: Real> RouterInput<'a, R> {
     /// Whether a token is not padding.
     #[inline(always)]
     pub fn is_real(&self, token: usize) -> bool {
-        self.real.is_none_or(|real| real.get(token).copied().unwrap_or(false))
+        is_real(self.real, token)
     }
 
     pub(super) fn check(
@@ -151,6 +151,12 @@ impl<'a, R: Real> RouterInput<'a, R> {
         check_length("draws", self.draws.len(), router.draws_len(phase, shape.tokens))?;
         self.real.map_or(Ok(()), |real| check_length("real tokens", real.len(), shape.tokens))
     }
+}
+
+/// Whether a mask, if there is one, says that a token is not padding.
+#[inline(always)]
+pub(super) fn is_real(real: Option<&[bool]>, token: usize) -> bool {
+    real.is_none_or(|real| real.get(token).copied().unwrap_or(false))
 }
 
 /// Memory of a routing.

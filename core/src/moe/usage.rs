@@ -3,7 +3,7 @@
 use super::dispatch::{DROPPED, DispatchPlan};
 use super::error::RouterError;
 use super::real::Real;
-use super::routing::{Routing, RoutingShape, UNSENT};
+use super::routing::{Routing, RoutingShape, UNSENT, is_real};
 
 /// Figures of one plan.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -80,9 +80,8 @@ fn share(part: f64, whole: f64) -> f64 {
 }
 
 fn left_behind<R: Real>(plan: &DispatchPlan<'_>, routing: &Routing<'_, R>, real: Option<&[bool]>) -> f64 {
-    let is_real = |token: usize| real.is_none_or(|real| real.get(token).copied().unwrap_or(false));
     let (mut tokens, mut left) = (0.0, 0.0);
-    for (_, slots) in routing.slots().enumerate().filter(|(token, _)| is_real(*token)) {
+    for (_, slots) in routing.slots().enumerate().filter(|(token, _)| is_real(real, *token)) {
         let rows = plan.slot_rows.get(slots).unwrap_or(&[]);
         tokens += 1.0;
         left += f64::from(u8::from(rows.iter().all(|&row| row == DROPPED)));
