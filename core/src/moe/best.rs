@@ -148,9 +148,15 @@ mod tests {
         })
     }
 
+    fn numbered<const N: usize>() -> [u32; N] {
+        let mut places = [0; N];
+        (0..).zip(&mut places).for_each(|(nth, place)| *place = nth);
+        places
+    }
+
     /// Places by falling value, ties to the lower place.
     fn sorted<const N: usize>(values: &[f64; N]) -> [u32; N] {
-        let mut places: [u32; N] = core::array::from_fn(|place| place as u32);
+        let mut places = numbered();
         places.sort_by(|&a, &b| values[b as usize].total_cmp(&values[a as usize]));
         places
     }
@@ -171,7 +177,7 @@ mod tests {
                     assert_eq!(taken, expected[..kept].contains(&place), "seed {seed}, {kept} kept: {place}");
                 }
             }
-            let mut order: [u32; 40] = core::array::from_fn(|place| place as u32);
+            let mut order = numbered::<40>();
             sort_by(&mut order, |a, b| values[a as usize] > values[b as usize]);
             assert_eq!(order, expected, "seed {seed}");
         }

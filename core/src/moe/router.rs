@@ -13,8 +13,9 @@ use super::rows::{blocks_of, blocks_of_mut, rows_of, rows_of_mut};
 
 /// Tokens that stay in the first-level cache while all experts pass over them.
 const BLOCK_TOKENS: usize = 4;
-/// Partial sums of a logit, enough to keep wide vectors busy.
-const LANES: usize = 32;
+/// Partial sums of a logit. So many that they stay a loop over memory, which becomes wide vectors: a few of them
+/// would be unrolled into scalars, and put together again two at a time.
+const LANES: usize = 128;
 
 /// The lengths of a router's product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,15 +91,10 @@ pub fn router_forward<R: Real>(
 /// `Σ a·b`, in interleaved parts and then the parts: a fixed order.
 #[inline(always)]
 fn lane_dot<R: Real>(a: &[R], b: &[R]) -> R {
-    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     let mut parts = [R::ZERO; LANES];
-    for (a, b) in a.iter().zip(b) {
-        for ((part, &a), &b) in parts.iter_mut().zip(a).zip(b) {
-            *part += a * b;
-        }
+    for (a, b) in blocks_of(a, LANES).zip(blocks_of(b, LANES)) {
+        parts.iter_mut().zip(a.iter().zip(b)).for_each(|(part, (&a, &b))| *part += a * b);
     }
-    let rest = parts.iter_mut().zip(a_rest.iter().zip(b_rest));
-    rest.for_each(|(part, (&a, &b))| *part += a * b);
     sum(&parts)
 }
 
