@@ -8,6 +8,7 @@
 //! * [`observations`]: sparse answers of a crowd, by task and by worker; dense rows of bits or codes.
 //! * [`em`]: expectation–maximisation; Dawid–Skene, one coin; mixtures of binary and of categorical columns; starts.
 //! * [`select`]: pairwise information, order of workers, residue.
+//! * [`moe`]: mixture of experts: routers, dispatch plan, losses.
 //! * [`nn`]: layers of language models around the experts: embedding, norms, attention, cross entropy.
 //! * [`optim`]: AdamW, Adafactor, clipping, schedules, the scan for bad gradients.
 //! * [`small`]: dense algebra of small matrices.
@@ -18,6 +19,7 @@
 
 pub mod em;
 mod lanes;
+pub mod moe;
 pub mod nn;
 pub mod numeric;
 pub mod observations;
