@@ -3,6 +3,15 @@
 //! `cargo bench -p mixlet-runtime --bench mixture` runs all tables; `… -- rounds`, `… -- threads`, `… -- shapes` and
 //! `… -- scale 100000 1000000 10000000` (rows) one of them. Every row is a process of its own. The data: MNIST test
 //! images from `../shared`, tiled, two bits in a hundred flipped; generated rows where they are absent.
+//!
+//! Measured on 2026-11-22, two cores of an AMD EPYC (AVX-512), a busy machine, without link-time optimisation:
+//!
+//! ```text
+//! round                 CPU ms  wall ms  peak MB
+//! f32                    29.57    68.05     17.1
+//! missing-5              49.19   137.92     25.2
+//! gemm                   58.43   170.81    203.7
+//! ```
 
 use std::error::Error;
 use std::fs::{self, File};

@@ -95,28 +95,34 @@ pub(super) const fn sweep_scratch_len(rows: usize, classes: usize) -> usize {
     (if rows < SWEEP_ROWS { rows } else { SWEEP_ROWS }) * padded(classes) + ALIGNMENT_SLACK
 }
 
+// The three innermost loops are written with indices: `zip` and `map` are calls that the compiler may leave standing
+// in a large function, and what is not inlined keeps the instructions of any CPU. No check is left in them.
+
 /// Adds lane by lane.
 #[inline(always)]
+#[allow(clippy::indexing_slicing, clippy::needless_range_loop, reason = "both hold L lanes")]
 pub(super) fn add<T: Lane, const L: usize>(sums: &mut [T; L], values: &[T; L]) {
-    for (sum, value) in sums.iter_mut().zip(values) {
-        *sum += *value;
+    for lane in 0..L {
+        sums[lane] += values[lane];
     }
 }
 
 /// Adds lane by lane, in double precision.
 #[inline(always)]
+#[allow(clippy::indexing_slicing, clippy::needless_range_loop, reason = "both hold L lanes")]
 pub(super) fn add_wide<T: Lane, const L: usize>(sums: &mut [f64; L], values: &[T; L]) {
-    for (sum, value) in sums.iter_mut().zip(values) {
-        *sum += value.to_f64();
+    for lane in 0..L {
+        sums[lane] += values[lane].to_f64();
     }
 }
 
-/// The nearest values. (`map` of arrays is not always inlined, and what is not keeps the instructions of any CPU.)
+/// The nearest values.
 #[inline(always)]
+#[allow(clippy::indexing_slicing, clippy::needless_range_loop, reason = "both hold L lanes")]
 pub(super) fn narrow<T: Lane, const L: usize>(values: &[f64; L]) -> [T; L] {
     let mut out = [T::default(); L];
-    for (out, value) in out.iter_mut().zip(values) {
-        *out = T::from_f64(*value);
+    for lane in 0..L {
+        out[lane] = T::from_f64(values[lane]);
     }
     out
 }
