@@ -194,7 +194,7 @@ impl<'a, T: Lane> Bernoulli<'a, T> {
         if self.shape.missing {
             self.classes().sweep::<L>(&self.bits::<3, { codes(3) }, 8>(), rows, statistics, scratch)
         } else {
-            self.classes().sweep::<L>(&self.bits::<2, { codes(2) }, 6>(), rows, statistics, scratch)
+            self.classes().sweep::<L>(&self.bits::<2, { codes(2) }, 11>(), rows, statistics, scratch)
         }
     }
 
@@ -203,7 +203,7 @@ impl<'a, T: Lane> Bernoulli<'a, T> {
         if self.shape.missing {
             self.classes().unpadded_log_joints::<L>(&self.bits::<3, { codes(3) }, 8>(), rows, out);
         } else {
-            self.classes().unpadded_log_joints::<L>(&self.bits::<2, { codes(2) }, 6>(), rows, out);
+            self.classes().unpadded_log_joints::<L>(&self.bits::<2, { codes(2) }, 11>(), rows, out);
         }
     }
 
@@ -213,7 +213,7 @@ impl<'a, T: Lane> Bernoulli<'a, T> {
             let bits = self.bits::<3, { codes(3) }, 8>();
             self.classes().count_unpadded::<L>(&bits, rows, responsibilities, statistics);
         } else {
-            let bits = self.bits::<2, { codes(2) }, 6>();
+            let bits = self.bits::<2, { codes(2) }, 11>();
             self.classes().count_unpadded::<L>(&bits, rows, responsibilities, statistics);
         }
     }

@@ -98,11 +98,22 @@ impl<T: Lane, const L: usize, const RADIX: usize, const CODES: usize, const TILE
 {
     #[inline(always)]
     fn add_logs(&self, block: LaneBlock, rows: Range<usize>, log_joints: &mut [[f64; L]]) {
-        for word in self.words(rows, true) {
+        let mut words = self.words(rows, true);
+        while let Some(word) = words.next() {
             let tables = self.tables_of::<L>(block, word.word);
             // The number of groups of a whole word is known to the compiler.
-            match tables.get(..groups(RADIX)) {
-                Some(tables) => look_up::<T, L, RADIX, CODES>(word, tables, block, log_joints),
+            let Some(tables) = tables.get(..groups(RADIX)) else {
+                look_up::<T, L, RADIX, CODES>(word, tables, block, log_joints);
+                continue;
+            };
+            match words.next().map(|next| (next, self.tables_of::<L>(block, next.word))) {
+                Some((next, others)) => match others.get(..groups(RADIX)) {
+                    Some(others) => look_up_two::<T, L, RADIX, CODES>((word, tables), (next, others), block, log_joints),
+                    None => {
+                        look_up::<T, L, RADIX, CODES>(word, tables, block, log_joints);
+                        look_up::<T, L, RADIX, CODES>(next, others, block, log_joints);
+                    }
+                },
                 None => look_up::<T, L, RADIX, CODES>(word, tables, block, log_joints),
             }
         }
@@ -122,6 +133,8 @@ impl<T: Lane, const L: usize, const RADIX: usize, const CODES: usize, const TILE
                 let buckets = &mut memory.0;
                 let used = TILE.min(self.groups_of(word.word) - first);
                 if used == TILE {
+                    fill_buckets::<T, L, RADIX, CODES>(word, first, block, responsibilities, buckets);
+                } else if let (true, Some(buckets)) = (used == 5, buckets.first_chunk_mut::<5>()) {
                     fill_buckets::<T, L, RADIX, CODES>(word, first, block, responsibilities, buckets);
                 } else if let Some(buckets) = buckets.get_mut(..used) {
                     fill_buckets::<T, L, RADIX, CODES>(word, first, block, responsibilities, buckets);
@@ -146,26 +159,50 @@ fn look_up<T: Lane, const L: usize, const RADIX: usize, const CODES: usize>(
 ) {
     for (row, (values, present)) in log_joints.chunks_exact_mut(block.of).zip(word.rows()) {
         let Some(log_joint) = row.get_mut(block.place) else { continue };
-        let (values, present) = (word.of(values), word.of(present));
-        // Two sums, so that an addition need not wait for the one before.
-        let (mut even, mut odd) = ([T::default(); L], [T::default(); L]);
-        let (pairs, last) = tables.as_chunks::<2>();
-        for (nth, [first, second]) in pairs.iter().enumerate() {
-            if let Some(entry) = first.get(code::<RADIX>(values, present, 2 * nth)) {
-                add(&mut even, entry);
-            }
-            if let Some(entry) = second.get(code::<RADIX>(values, present, 2 * nth + 1)) {
-                add(&mut odd, entry);
-            }
-        }
-        for table in last {
-            if let Some(entry) = table.get(code::<RADIX>(values, present, tables.len() - 1)) {
-                add(&mut even, entry);
-            }
-        }
-        add(&mut even, &odd);
-        add_wide(log_joint, &even);
+        add_wide(log_joint, &sum::<T, L, RADIX, CODES>(word.of(values), word.of(present), tables));
     }
+}
+
+#[inline(always)]
+fn look_up_two<T: Lane, const L: usize, const RADIX: usize, const CODES: usize>(
+    (word, tables): (WordOfRows<'_>, &[[[T; L]; CODES]]),
+    (next, others): (WordOfRows<'_>, &[[[T; L]; CODES]]),
+    block: LaneBlock,
+    log_joints: &mut [[f64; L]],
+) {
+    for (row, (values, present)) in log_joints.chunks_exact_mut(block.of).zip(word.rows()) {
+        let Some(log_joint) = row.get_mut(block.place) else { continue };
+        let mut wide = [0.0; L];
+        add_wide(&mut wide, &sum::<T, L, RADIX, CODES>(word.of(values), word.of(present), tables));
+        add_wide(&mut wide, &sum::<T, L, RADIX, CODES>(next.of(values), next.of(present), others));
+        add(log_joint, &wide);
+    }
+}
+
+#[inline(always)]
+fn sum<T: Lane, const L: usize, const RADIX: usize, const CODES: usize>(
+    values: u64,
+    present: u64,
+    tables: &[[[T; L]; CODES]],
+) -> [T; L] {
+    // Two sums, so that an addition need not wait for the one before.
+    let (mut even, mut odd) = ([T::default(); L], [T::default(); L]);
+    let (pairs, last) = tables.as_chunks::<2>();
+    for (nth, [first, second]) in pairs.iter().enumerate() {
+        if let Some(entry) = first.get(code::<RADIX>(values, present, 2 * nth)) {
+            add(&mut even, entry);
+        }
+        if let Some(entry) = second.get(code::<RADIX>(values, present, 2 * nth + 1)) {
+            add(&mut odd, entry);
+        }
+    }
+    for table in last {
+        if let Some(entry) = table.get(code::<RADIX>(values, present, tables.len() - 1)) {
+            add(&mut even, entry);
+        }
+    }
+    add(&mut even, &odd);
+    even
 }
 
 #[inline(always)]

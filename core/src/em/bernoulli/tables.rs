@@ -30,7 +30,7 @@ pub(super) const LARGEST_GROUP: usize = group(2);
 
 /// Codes of a group: `radix^group`.
 pub(super) const fn codes(radix: usize) -> usize {
-    if radix == 2 { 64 } else { 81 }
+    if radix == 2 { 65 } else { 81 }
 }
 
 /// Groups of a word; the last may have fewer columns.
@@ -142,7 +142,7 @@ pub(super) fn unfold<T: Lane, const L: usize>(
     radix: usize,
 ) -> [[[T; L]; 2]; LARGEST_GROUP] {
     let mut columns = [[[T::default(); L]; 2]; LARGEST_GROUP];
-    let mut buckets = buckets;
+    let mut buckets = buckets.get_mut(..if radix == 2 { 64 } else { 81 }).unwrap_or(&mut []);
     for [ones, present] in columns.iter_mut().take(group(radix)).rev() {
         let below = buckets.len() / radix;
         let Some((low, high)) = core::mem::take(&mut buckets).split_at_mut_checked(below) else { break };
