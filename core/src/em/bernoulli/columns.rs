@@ -222,9 +222,9 @@ fn fill_buckets<T: Lane, const L: usize>(
 ) {
     for (row, words) in responsibilities.chunks_exact(block.of).zip(word.rows()) {
         let Some(row) = row.get(block.place) else { continue };
-        let row = narrow::<T, L>(row);
+        let (row, word) = (narrow::<T, L>(row), word.of(words));
         for (nth, buckets) in buckets.iter_mut().enumerate() {
-            if let Some(bucket) = buckets.get_mut(code(word.of(words), nth)) {
+            if let Some(bucket) = buckets.get_mut(code(word, nth)) {
                 add(bucket, &row);
             }
         }

@@ -113,11 +113,12 @@ pub(super) fn unfold<T: Lane, const L: usize>(buckets: &mut Group<T, L>) -> [[T;
     let mut columns = [[T::default(); L]; GROUP];
     for (place, total) in columns.iter_mut().enumerate().rev() {
         let (low, high) = buckets.split_at_mut(1 << place);
+        let mut sum = [T::default(); L];
         for (low, high) in low.iter_mut().zip(high) {
-            let bucket = *high;
-            add(total, &bucket);
-            add(low, &bucket);
+            add(&mut sum, high);
+            add(low, high);
         }
+        *total = sum;
     }
     columns
 }
