@@ -26,7 +26,8 @@
 //! ```
 //!
 //! A round with missing values looks up twice as many entries: values, and what is absent. Taking absent values one by
-//! one was tried: at one in a hundred it gained little, at one in twenty nothing, as the ends of the short loops are not foreseen.
+//! one was tried: at one in a hundred it gained a tenth, at one in twenty nothing, for the ends of short loops are not
+//! foreseen.
 
 use std::error::Error;
 use std::fs::{self, File};
