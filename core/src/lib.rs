@@ -14,10 +14,17 @@
 //! Kernels take slices; nothing here allocates, and no input makes them panic.
 #![no_std]
 
+pub mod activation;
+pub mod arch;
 pub mod em;
+pub mod linear;
+pub mod matrix;
+pub mod moe;
 pub mod numeric;
 pub mod observations;
 pub mod select;
 pub mod small;
+pub mod weights;
 
+pub use half;
 pub use rand_core;

@@ -3,7 +3,7 @@
 //! * [`crowd`]: from a CSV of answers to labels, and to the workers to trust.
 //! * [`table`], [`output`]: files that are read row by row, and written whole or not at all.
 //! * [`report`]: pages with pictures. [`demo`]: the tour. [`cli`]: the command line.
-//! * [`threads`], [`simd`]: core's kernels over several threads and with wide vectors, with the same results.
+//! * [`moe`]: layers of experts. [`threads`], [`simd`]: core's kernels over several threads and with wide vectors, with the same results.
 //! * [`error`]: the one error, which names the file, the line and the remedy.
 //!
 #![doc = include_str!("../../README.md")]
@@ -12,6 +12,7 @@ pub mod cli;
 pub mod crowd;
 pub mod demo;
 pub mod error;
+pub mod moe;
 pub mod output;
 pub mod report;
 pub mod simd;

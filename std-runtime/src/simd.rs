@@ -1,52 +1,67 @@
 //! The kernels of `mixlet-core` compiled for the CPU found at run time.
 //!
 //! Core's kernels are inlined whole, so they take on the instruction set of the function they end up
-//! in. Nothing in them lets the compiler reorder or fuse a sum: every set gives the same bits.
+//! in. Products with weights also take the CPU's [`Arith`]: fused multiplication and addition, dot products
+//! of narrow numbers. The others have nothing in them that lets the compiler reorder or fuse a sum: every
+//! set gives the same bits.
 //!
 //! *Why a trait and not a closure:* a method can be told to be inlined whatever its size, a closure
 //! cannot, and one that is not inlined keeps the baseline instructions.
 
+mod arith;
+mod weights;
+
 use std::ops::Range;
 
+pub use weights::{ExpertsBackward, FfnForward, HiddenForward, LinearForward};
+
 use mixlet_core::em::{self, EmError, Fit, FitSettings, LatentClassModel, Round};
+use mixlet_core::linear::Arith;
 
 /// Work for [`wide`]; `run` must be marked `#[inline(always)]`.
 pub trait Kernel {
     /// What comes out.
     type Output;
     /// Does the work.
-    fn run(self) -> Self::Output;
+    fn run<A: Arith>(self) -> Self::Output;
 }
 
 /// Runs a kernel with the widest vectors this CPU has.
 pub fn wide<K: Kernel>(kernel: K) -> K::Output {
-    #[cfg(target_arch = "x86_64")]
-    {
-        if is_x86_feature_detected!("avx512f")
-            && is_x86_feature_detected!("avx512vl")
-            && is_x86_feature_detected!("avx512dq")
-        {
-            // SAFETY: the CPU has just been found to have these instructions.
-            return unsafe { with_avx512(kernel) };
-        }
-        if is_x86_feature_detected!("avx2") {
-            // SAFETY: as above.
-            return unsafe { with_avx2(kernel) };
-        }
+    arith::dispatch(kernel, Level::found())
+}
+
+/// Instruction sets that kernels are compiled for, from the widest to the one every CPU has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// AVX-512 with dot products of bf16 and of bytes.
+    Avx512Dot,
+    /// AVX-512.
+    Avx512,
+    /// AVX2 with fused multiplication and addition.
+    Avx2,
+    /// What the target always has; on 64-bit ARM that includes NEON with fused multiplication and addition.
+    Baseline,
+}
+
+impl Level {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Avx512Dot, Self::Avx512, Self::Avx2, Self::Baseline];
+
+    /// The widest one this CPU has.
+    pub fn found() -> Self {
+        Self::ALL.into_iter().find(|level| level.is_here()).unwrap_or(Self::Baseline)
     }
-    kernel.run()
-}
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512vl,avx512dq")]
-fn with_avx512<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run()
-}
+    /// Whether this CPU has it.
+    pub fn is_here(self) -> bool {
+        arith::is_here(self)
+    }
 
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn with_avx2<K: Kernel>(kernel: K) -> K::Output {
-    kernel.run()
+    /// Runs a kernel compiled for this set; none if the CPU lacks it. For tests and measurements: [`wide`] chooses.
+    pub fn run<K: Kernel>(self, kernel: K) -> Option<K::Output> {
+        self.is_here().then(|| arith::dispatch(kernel, self))
+    }
 }
 
 /// [`em::sweep`] over a range of rows.
@@ -65,7 +80,7 @@ impl<M: LatentClassModel> Kernel for Sweep<'_, M> {
     type Output = Result<f64, EmError>;
 
     #[inline(always)]
-    fn run(self) -> Self::Output {
+    fn run<A: Arith>(self) -> Self::Output {
         em::sweep(self.model, self.rows, self.statistics, self.scratch)
     }
 }
@@ -84,7 +99,7 @@ impl<M: LatentClassModel> Kernel for Expectation<'_, M> {
     type Output = Result<f64, EmError>;
 
     #[inline(always)]
-    fn run(self) -> Self::Output {
+    fn run<A: Arith>(self) -> Self::Output {
         self.model.expectation(self.rows, self.out)
     }
 }
@@ -112,7 +127,7 @@ where
     type Output = Result<Fit, EmError>;
 
     #[inline(always)]
-    fn run(self) -> Self::Output {
+    fn run<A: Arith>(self) -> Self::Output {
         em::fit_with(self.model, self.settings, self.statistics, self.sweep, self.observe)
     }
 }
