@@ -194,11 +194,9 @@ pub fn linear_scratch_len(shape: LinearShape) -> ScratchLen {
     let depth = shape.inputs.min(DEPTH);
     let panels = shape.rows.min(panel::ROWS).next_multiple_of(PANEL);
     let rounded = shape.rows.min(rounded::ROWS) * shape.inputs.next_multiple_of(rounded::STEP);
-    ScratchLen {
-        floats: (panels * depth).max(rounded / GROUP) + TILE * depth,
-        halves: rounded,
-        bytes: rounded,
-    }
+    let copies = dots::copies_len(shape.rows.min(PANEL), shape.inputs);
+    let floats = (panels * depth).max(rounded / GROUP).max(copies) + TILE * depth;
+    ScratchLen { floats, halves: rounded, bytes: rounded }
 }
 
 /// `out[r, o] = bias[o] + Σ_i x[r, i] · weights[o, i]`.

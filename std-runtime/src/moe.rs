@@ -15,7 +15,7 @@ use mixlet_core::moe::experts::{
 };
 use rayon::prelude::*;
 
-use crate::simd::{FfnForward, HiddenForward, LinearForward, wide};
+use crate::simd::{HiddenForward, LinearForward, wide};
 use memory::with_memory;
 
 /// Rows of a block: a multiple of core's panels. Weights are read once per block.
@@ -88,9 +88,12 @@ fn blocks<'a>(
 /// A block on this thread.
 fn forward(experts: Experts<'_>, operands: Operands, block: &mut Block<'_>) -> Result<(), ShapeError> {
     let shape = experts.shape(block.x.rows());
-    with_memory(shape.cache_len(), ffn_scratch_len(shape), |cache, scratch| {
-        let (cache, out) = (FfnCache::new(shape, cache)?, block.out.as_mut());
-        wide(FfnForward { ffn: block.ffn, operands, x: block.x, cache, out, scratch })
+    let Block { ffn: Ffn { inner, down }, x, out } = block;
+    with_memory(shape.cache_len(), ffn_scratch_len(shape), |cache, mut scratch| {
+        let mut cache = FfnCache::new(shape, cache)?;
+        let (lent, own) = (cache.row_range(0..shape.rows)?, scratch.lend());
+        wide(HiddenForward { inner: *inner, operands, x: *x, cache: lent, scratch: own })?;
+        wide(LinearForward { linear: *down, operands, x: cache.hidden.as_ref(), out: out.as_mut(), scratch })
     })
 }
 

@@ -13,7 +13,7 @@ mod weights;
 
 use std::ops::Range;
 
-pub use weights::{ExpertsBackward, FfnForward, HiddenForward, LinearForward};
+pub use weights::{ExpertsBackward, HiddenForward, LinearForward};
 
 use mixlet_core::em::{self, EmError, Fit, FitSettings, LatentClassModel, Round};
 use mixlet_core::linear::Arith;

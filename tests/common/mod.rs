@@ -6,6 +6,7 @@ pub mod command;
 pub mod crowd;
 pub mod dawid_skene;
 pub mod guarded;
+pub mod linear;
 pub mod one_coin;
 pub mod panel;
 pub mod random;

@@ -54,6 +54,16 @@ fn add_f32<const M: usize, const N: usize>(sums: &mut [[__m512; N]; M], x: [__m5
 /// The CPU must have `avx512f`, `avx512bw` and `avx512bf16`.
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
 pub fn bf16_dots<const M: usize, const N: usize>(x: [&[bf16]; M], w: [&[bf16]; N]) -> [[f32; N]; M] {
+    if M == 1 {
+        // One after the other, in the order they lie in memory.
+        return x.map(|x| w.map(|w| bf16_tile([x], [w]).as_flattened().iter().sum()));
+    }
+    bf16_tile(x, w)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
+fn bf16_tile<const M: usize, const N: usize>(x: [&[bf16]; M], w: [&[bf16]; N]) -> [[f32; N]; M] {
     let mut sums = [[_mm512_setzero_ps(); N]; M];
     let steps = w.map(|w| w.as_chunks::<STEP_BF16>().0);
     let x_steps = x.map(|x| x.as_chunks::<STEP_BF16>().0);
@@ -101,6 +111,7 @@ pub fn int8_dots<const M: usize, const N: usize>(x: [RoundedRow<'_>; M], w: [&[i
         // SAFETY: `step` is below the length of each.
         let (x, scales, w) = unsafe { (load_all(x_steps, step), at(scales, step), load_all(steps, step)) };
         add_int8(&mut sums, x, scales, w);
+        prefetch::<M, _, N>(steps, step);
     }
     if w.iter().any(|w| w.len() > whole * STEP_INT8) {
         let scales = x.map(|x| padded(x.scales, whole * SCALES_INT8));
@@ -155,6 +166,7 @@ pub fn int4_dots<const M: usize, const N: usize>(
             let w = (load_all(steps, step), at(w_scales, step));
             add_int4(&mut sums, refer(x_steps, step), at(x_scales, step), w);
         }
+        prefetch::<M, _, N>(steps, step);
     }
     if w.iter().any(|w| w.nibbles.len() > whole * BYTES_INT4) {
         let x_values = x.map(|x| padded(x.values, whole * STEP_INT4));
@@ -198,6 +210,23 @@ fn add_int4<const M: usize, const N: usize>(
             let scale = _mm512_mul_ps(x_scale, w_scale);
             *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products), scale, *sum);
         }
+    }
+}
+
+/// Asks for the same step of the next tile of weights, where a single row has nothing else to wait for.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn prefetch<const M: usize, T, const N: usize>(rows: [&[T]; N], step: usize) {
+    if M > 1 {
+        return;
+    }
+    for row in rows {
+        let next = row.as_ptr().wrapping_add(N * row.len() + step);
+        #[allow(unused_unsafe, reason = "safe since Rust 1.90 or so")]
+        // SAFETY: a prefetch reads nothing, wherever it points.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(next.cast())
+        };
     }
 }
 

@@ -9,6 +9,13 @@ use crate::weights::{Element, Weights};
 const LANES: usize = 64;
 /// Rows that share a tile.
 const ROWS: usize = 6;
+/// Values between the copies of two rows.
+const APART: usize = 16;
+
+/// Values that [`forward`] works in beside a tile of weights.
+pub(super) fn copies_len(rows: usize, inputs: usize) -> usize {
+    if rows > 1 { rows * (inputs + APART) } else { 0 }
+}
 
 /// `out += x · weightsᵀ`.
 #[inline(always)]
@@ -29,22 +36,28 @@ pub(super) fn forward<A: Arith>(
     }
 }
 
-/// One row: the weights are widened in registers.
+/// One row: the weights are read in order and widened in registers.
 #[inline(always)]
 fn forward_row<A: Arith, E: Element + Default>(weights: MatRef<'_, E>, x: &[f32], out: &mut [f32]) {
-    for (tile, out) in out.chunks_mut(TILE).enumerate() {
-        let rows = core::array::from_fn(|n| weights.row(tile * TILE + n).unwrap_or_default());
-        let sums = tile_of_dots::<A, E>(x, rows);
-        out.iter_mut().zip(sums).for_each(|(out, sum)| *out += sum);
+    for (out, weights) in out.iter_mut().zip(weights.each_row()) {
+        *out += dot::<A, E>(x, weights);
     }
 }
 
 /// Several rows: a tile of weights is widened once for all of them.
+///
+/// Rows are copied apart first: at a distance of whole pages they would drive each other out of the cache.
 #[inline(always)]
 fn forward_rows<A: Arith>(weights: Weights<'_>, x: MatRef<'_>, mut out: MatMut<'_>, floats: &mut [f32]) {
+    let stride = x.columns() + APART;
+    let (copies, floats) = floats.split_at_mut((x.rows() * stride).min(floats.len()));
+    for (copy, row) in copies.chunks_exact_mut(stride).zip(x.each_row()) {
+        copy.iter_mut().zip(row).for_each(|(copy, value)| *copy = *value);
+    }
+    let Ok(x) = MatRef::new(copies, x.rows(), stride) else { return };
     for output in (0..weights.outputs()).step_by(TILE) {
-        for first in (0..x.columns()).step_by(DEPTH) {
-            let depth = (x.columns() - first).min(DEPTH);
+        for first in (0..weights.inputs()).step_by(DEPTH) {
+            let depth = (weights.inputs() - first).min(DEPTH);
             let tile = weight_tile(weights, output, (first, depth), floats);
             for start in (0..x.rows()).step_by(ROWS) {
                 let at = (start, first, output);
@@ -83,39 +96,21 @@ pub(super) fn f32_dots<A: Arith + ?Sized, const M: usize>(
     x: [&[f32]; M],
     w: [&[f32]; TILE],
 ) -> [[f32; TILE]; M] {
-    x.map(|x| tile_of_dots::<A, f32>(x, w))
-}
-
-/// A row against [`TILE`] rows of weights.
-#[inline(always)]
-fn tile_of_dots<A: Arith + ?Sized, E: Element + Default>(x: &[f32], weights: [&[E]; TILE]) -> [f32; TILE] {
-    if A::WIDE {
-        return dots::<A, E, TILE>(x, weights);
-    }
-    weights.map(|weights| {
-        let [sum] = dots::<A, E, 1>(x, [weights]);
-        sum
-    })
+    x.map(|x| w.map(|w| dot::<A, f32>(x, w)))
 }
 
 #[inline(always)]
-fn dots<A: Arith + ?Sized, E: Element + Default, const N: usize>(x: &[f32], weights: [&[E]; N]) -> [f32; N] {
+fn dot<A: Arith + ?Sized, E: Element + Default>(x: &[f32], weights: &[E]) -> f32 {
     let (x_steps, x_rest) = x.as_chunks::<LANES>();
-    let steps = weights.map(|weights| weights.as_chunks::<LANES>().0);
-    let mut sums = [[0.0; LANES]; N];
-    for (step, x) in x_steps.iter().enumerate() {
-        for (sums, weights) in sums.iter_mut().zip(&steps) {
-            let Some(weights) = weights.get(step) else { continue };
-            add_products::<A, E>(x, weights, sums);
-        }
+    let (steps, rest) = weights.as_chunks::<LANES>();
+    let mut sums = [0.0; LANES];
+    for (x, weights) in x_steps.iter().zip(steps) {
+        add_products::<A, E>(x, weights, &mut sums);
     }
-    if !x_rest.is_empty() {
-        for (sums, weights) in sums.iter_mut().zip(weights) {
-            let padded = padded(weights.as_chunks::<LANES>().1);
-            add_products::<A, E>(&self::padded(x_rest), &padded, sums);
-        }
+    if !rest.is_empty() {
+        add_products::<A, E>(&padded(x_rest), &padded(rest), &mut sums);
     }
-    sums.map(sum)
+    sum(sums)
 }
 
 #[inline(always)]

@@ -20,7 +20,7 @@ trait Format<'a>: Copy {
     /// Rows that share a tile at most.
     const ROWS: usize;
 
-    /// `[m][n]`: rows `m` against outputs `output + n`; beyond the last output, anything.
+    /// `[m][n]`: rows `m` against outputs `output + n`; the last one repeats where there are fewer.
     fn dots<A: Arith, const M: usize>(self, rows: [Self::Row; M], output: usize) -> [[f32; TILE]; M];
 
     /// What the sums of an output are multiplied by.
@@ -33,7 +33,9 @@ impl<'a> Format<'a> for MatRef<'a, half::bf16> {
 
     #[inline(always)]
     fn dots<A: Arith, const M: usize>(self, rows: [Self::Row; M], output: usize) -> [[f32; TILE]; M] {
-        A::bf16_dots::<M>(rows, core::array::from_fn(|n| self.row(output + n).unwrap_or_default()))
+        let last = self.rows().saturating_sub(1);
+        let row = |n: usize| self.row((output + n).min(last)).unwrap_or_default();
+        A::bf16_dots::<M>(rows, core::array::from_fn(row))
     }
 
     #[inline(always)]
@@ -48,7 +50,9 @@ impl<'a> Format<'a> for Int8<'a> {
 
     #[inline(always)]
     fn dots<A: Arith, const M: usize>(self, rows: [Self::Row; M], output: usize) -> [[f32; TILE]; M] {
-        A::int8_dots::<M>(rows, core::array::from_fn(|n| self.values().row(output + n).unwrap_or_default()))
+        let last = self.scales().len().saturating_sub(1);
+        let row = |n: usize| self.values().row((output + n).min(last)).unwrap_or_default();
+        A::int8_dots::<M>(rows, core::array::from_fn(row))
     }
 
     #[inline(always)]
@@ -63,11 +67,12 @@ impl<'a> Format<'a> for Int4<'a> {
 
     #[inline(always)]
     fn dots<A: Arith, const M: usize>(self, rows: [Self::Row; M], output: usize) -> [[f32; TILE]; M] {
-        let row = |n| RoundedWeights4 {
+        let last = self.scales().rows().saturating_sub(1);
+        let row = |n: usize| RoundedWeights4 {
             nibbles: self.nibbles().row(n).unwrap_or_default(),
             scales: self.scales().row(n).unwrap_or_default(),
         };
-        A::int4_dots::<M>(rows, core::array::from_fn(|n| row(output + n)))
+        A::int4_dots::<M>(rows, core::array::from_fn(|n| row((output + n).min(last))))
     }
 
     #[inline(always)]
@@ -173,8 +178,8 @@ fn add_products<'a, A: Arith, F: Format<'a>>(
         for start in (0..rows).step_by(F::ROWS) {
             let out = out.as_mut();
             match (rows - start).min(F::ROWS) {
-                6 => add_tile::<A, F, 6>(format, &row, (start, output), out),
-                5 => add_tile::<A, F, 5>(format, &row, (start, output), out),
+                6 if F::ROWS >= 6 => add_tile::<A, F, 6>(format, &row, (start, output), out),
+                5 if F::ROWS >= 5 => add_tile::<A, F, 5>(format, &row, (start, output), out),
                 4 => add_tile::<A, F, 4>(format, &row, (start, output), out),
                 3 => add_tile::<A, F, 3>(format, &row, (start, output), out),
                 2 => add_tile::<A, F, 2>(format, &row, (start, output), out),

@@ -312,10 +312,12 @@ pub fn hidden_forward<A: Arith>(
     mut scratch: Scratch<'_>,
 ) -> Result<(), ShapeError> {
     let FfnCache { mut gate, mut up, mut hidden, dropout } = cache;
-    if let Some(linear) = inner.gate {
-        linear_forward::<A>(linear, operands, x, gate.as_mut(), scratch.lend())?;
+    // One call for both products: each call is inlined whole.
+    let products = [(inner.gate, gate.as_mut()), (Some(inner.up), up.as_mut())];
+    for (linear, out) in products {
+        let Some(linear) = linear else { continue };
+        linear_forward::<A>(linear, operands, x, out, scratch.lend())?;
     }
-    linear_forward::<A>(inner.up, operands, x, up.as_mut(), scratch)?;
     check_length("hidden values", hidden.values().len(), up.values().len())?;
     hidden::forward(inner.kind, gate.values(), up.values(), hidden.values());
     if let Some(mask) = dropout {

@@ -1,6 +1,6 @@
 //! How each instruction set multiplies and adds. Nothing here leaves [`dispatch`] for a CPU that lacks it.
 
-use mixlet_core::linear::{Arith, TILE};
+use mixlet_core::linear::Arith;
 
 use super::{Kernel, Level};
 
@@ -35,8 +35,9 @@ mod x86 {
 
     use mixlet_core::arch::{RoundedRow, RoundedWeights4, x86};
     use mixlet_core::half::bf16;
+    use mixlet_core::linear::TILE;
 
-    use super::{Arith, Baseline, Kernel, Level, TILE};
+    use super::{Arith, Baseline, Kernel, Level};
 
     pub fn is_here(level: Level) -> bool {
         match level {

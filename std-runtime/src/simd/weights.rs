@@ -3,7 +3,7 @@
 use mixlet_core::linear::{self, Arith, Linear, Operands, Scratch};
 use mixlet_core::matrix::{MatMut, MatRef, ShapeError};
 use mixlet_core::moe::experts::{
-    self, Experts, ExpertsError, ExpertsGrads, Ffn, FfnBackward, FfnCache, GroupedRows, Inner,
+    self, Experts, ExpertsError, ExpertsGrads, FfnBackward, FfnCache, GroupedRows, Inner,
 };
 
 use super::Kernel;
@@ -51,31 +51,6 @@ impl Kernel for HiddenForward<'_> {
     #[inline(always)]
     fn run<A: Arith>(self) -> Self::Output {
         experts::hidden_forward::<A>(self.inner, self.operands, self.x, self.cache, self.scratch)
-    }
-}
-
-/// [`experts::ffn_forward`].
-pub struct FfnForward<'a> {
-    /// The network.
-    pub ffn: Ffn<'a>,
-    /// How activations meet the weights.
-    pub operands: Operands,
-    /// `[rows, model_dim]`.
-    pub x: MatRef<'a>,
-    /// `[rows, ffn_dim]`.
-    pub cache: FfnCache<'a>,
-    /// `[rows, model_dim]`.
-    pub out: MatMut<'a>,
-    /// Memory.
-    pub scratch: Scratch<'a>,
-}
-
-impl Kernel for FfnForward<'_> {
-    type Output = Result<(), ShapeError>;
-
-    #[inline(always)]
-    fn run<A: Arith>(self) -> Self::Output {
-        experts::ffn_forward::<A>(self.ffn, self.operands, self.x, self.cache, self.out, self.scratch)
     }
 }
 
