@@ -108,10 +108,11 @@ impl<'a, T> MatRef<'a, T> {
 
     /// Some rows.
     pub fn row_range(&self, range: Range<usize>) -> Result<Self, ShapeError> {
-        let rows = range.len();
-        let values = self.values.get(range.start * self.columns..(range.start + rows) * self.columns);
-        let error = ShapeError::Rows { end: range.end, rows: self.rows };
-        values.map(|values| Self { values, rows, columns: self.columns }).ok_or(error)
+        let (rows, columns) = (range.len(), self.columns);
+        let values = inside(&range, self.rows)
+            .and_then(|()| self.values.get(range.start * columns..range.end * columns))
+            .ok_or(ShapeError::Rows { end: range.end, rows: self.rows })?;
+        Ok(Self { values, rows, columns })
     }
 }
 
@@ -163,10 +164,16 @@ impl<'a, T> MatMut<'a, T> {
     /// Some rows, to write.
     pub fn row_range(&mut self, range: Range<usize>) -> Result<MatMut<'_, T>, ShapeError> {
         let (rows, columns) = (range.len(), self.columns);
-        let error = ShapeError::Rows { end: range.end, rows: self.rows };
-        let values = self.values.get_mut(range.start * columns..(range.start + rows) * columns);
-        values.map(|values| MatMut { values, rows, columns }).ok_or(error)
+        let values = inside(&range, self.rows)
+            .and_then(|()| self.values.get_mut(range.start * columns..range.end * columns))
+            .ok_or(ShapeError::Rows { end: range.end, rows: self.rows })?;
+        Ok(MatMut { values, rows, columns })
     }
+}
+
+/// Whether products with the number of columns are those of places in the matrix.
+fn inside(range: &Range<usize>, rows: usize) -> Option<()> {
+    (range.start <= range.end && range.end <= rows).then_some(())
 }
 
 fn elements(rows: usize, columns: usize) -> Result<usize, ShapeError> {
@@ -214,6 +221,8 @@ mod tests {
         let matrix = MatRef::new(&values, 3, 2).unwrap();
         assert_eq!(matrix.row_range(1..3).unwrap().values(), [2, 3, 4, 5]);
         assert_eq!(matrix.row_range(1..4).unwrap_err(), ShapeError::Rows { end: 4, rows: 3 });
+        let far = usize::MAX / 2..usize::MAX;
+        assert_eq!(matrix.row_range(far).unwrap_err(), ShapeError::Rows { end: usize::MAX, rows: 3 });
         assert_eq!(matrix.row(2), Some(&[4, 5][..]));
         assert_eq!(matrix.row(3), None);
         let empty = MatRef::<u8>::new(&[], 2, 0).unwrap();

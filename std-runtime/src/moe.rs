@@ -54,7 +54,8 @@ pub fn experts_forward(
     out: MatMut<'_>,
 ) -> Result<(), ExpertsError> {
     let mut blocks = blocks(experts, rows, out)?;
-    if blocks.len() < 2 * rayon::current_num_threads() {
+    let threads = rayon::current_num_threads();
+    if threads > 1 && blocks.len() < 2 * threads {
         let shape = |block: &Block| experts.shape(block.x.rows());
         blocks.into_iter().try_for_each(|block| share_outputs(shape(&block), operands, block))?;
     } else {

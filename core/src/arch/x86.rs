@@ -25,14 +25,15 @@ pub fn f32_dots<const M: usize, const N: usize>(x: [&[f32]; M], w: [&[f32]; N]) 
     let steps = w.map(|w| w.as_chunks::<LANES>().0);
     let x_steps = x.map(|x| x.as_chunks::<LANES>().0);
     let whole = steps.iter().chain(&x_steps).map(|steps| steps.len()).min().unwrap_or(0);
-    for step in 0..whole {
-        // SAFETY: `step` is below the length of each.
-        let (x, w) = unsafe { (load_all(x_steps, step), load_all(steps, step)) };
-        add_f32(&mut sums, x, w);
-    }
-    if w.iter().any(|w| w.len() > whole * LANES) {
-        let x = x.map(|x| load(&padded::<f32, LANES>(x, whole * LANES)));
-        let w = w.map(|w| load(&padded::<f32, LANES>(w, whole * LANES)));
+    let rest = w.iter().any(|w| w.len() > whole * LANES);
+    for step in 0..whole + usize::from(rest) {
+        let (x, w) = if step < whole {
+            // SAFETY: `step` is below the length of each.
+            unsafe { (load_all(x_steps, step), load_all(steps, step)) }
+        } else {
+            let x = x.map(|x| load(&padded::<f32, LANES>(x, whole * LANES)));
+            (x, w.map(|w| load(&padded::<f32, LANES>(w, whole * LANES))))
+        };
         add_f32(&mut sums, x, w);
     }
     sums.map(|sums| sums.map(|sum| _mm512_reduce_add_ps(sum)))
@@ -68,14 +69,15 @@ fn bf16_tile<const M: usize, const N: usize>(x: [&[bf16]; M], w: [&[bf16]; N]) -
     let steps = w.map(|w| w.as_chunks::<STEP_BF16>().0);
     let x_steps = x.map(|x| x.as_chunks::<STEP_BF16>().0);
     let whole = steps.iter().chain(&x_steps).map(|steps| steps.len()).min().unwrap_or(0);
-    for step in 0..whole {
-        // SAFETY: `step` is below the length of each.
-        let (x, w) = unsafe { (load_all(x_steps, step), load_all(steps, step)) };
-        add_bf16(&mut sums, x, w);
-    }
-    if w.iter().any(|w| w.len() > whole * STEP_BF16) {
-        let x = x.map(|x| load(&padded::<bf16, STEP_BF16>(x, whole * STEP_BF16)));
-        let w = w.map(|w| load(&padded::<bf16, STEP_BF16>(w, whole * STEP_BF16)));
+    let rest = w.iter().any(|w| w.len() > whole * STEP_BF16);
+    for step in 0..whole + usize::from(rest) {
+        let (x, w) = if step < whole {
+            // SAFETY: `step` is below the length of each.
+            unsafe { (load_all(x_steps, step), load_all(steps, step)) }
+        } else {
+            let x = x.map(|x| load(&padded::<bf16, STEP_BF16>(x, whole * STEP_BF16)));
+            (x, w.map(|w| load(&padded::<bf16, STEP_BF16>(w, whole * STEP_BF16))))
+        };
         add_bf16(&mut sums, x, w);
     }
     sums.map(|sums| sums.map(|sum| _mm512_reduce_add_ps(sum)))
@@ -107,16 +109,17 @@ pub fn int8_dots<const M: usize, const N: usize>(x: [RoundedRow<'_>; M], w: [&[i
     let scales = x.map(|x| x.scales.as_chunks::<SCALES_INT8>().0);
     let x_len = x_steps.iter().map(|steps| steps.len()).chain(scales.iter().map(|scales| scales.len())).min();
     let whole = steps.iter().map(|steps| steps.len()).chain(x_len).min().unwrap_or(0);
-    for step in 0..whole {
-        // SAFETY: `step` is below the length of each.
-        let (x, scales, w) = unsafe { (load_all(x_steps, step), at(scales, step), load_all(steps, step)) };
-        add_int8(&mut sums, x, scales, w);
-        prefetch::<M, _, N>(steps, step);
-    }
-    if w.iter().any(|w| w.len() > whole * STEP_INT8) {
-        let scales = x.map(|x| padded(x.scales, whole * SCALES_INT8));
-        let x = x.map(|x| load(&padded::<i8, STEP_INT8>(x.values, whole * STEP_INT8)));
-        let w = w.map(|w| load(&padded::<i8, STEP_INT8>(w, whole * STEP_INT8)));
+    let rest = w.iter().any(|w| w.len() > whole * STEP_INT8);
+    for step in 0..whole + usize::from(rest) {
+        let (x, scales, w) = if step < whole {
+            prefetch::<M, _, N>(steps, step);
+            // SAFETY: `step` is below the length of each.
+            unsafe { (load_all(x_steps, step), at(scales, step), load_all(steps, step)) }
+        } else {
+            let scales = x.map(|x| padded(x.scales, whole * SCALES_INT8));
+            let x = x.map(|x| load(&padded::<i8, STEP_INT8>(x.values, whole * STEP_INT8)));
+            (x, scales, w.map(|w| load(&padded::<i8, STEP_INT8>(w, whole * STEP_INT8))))
+        };
         add_int8(&mut sums, x, scales, w);
     }
     sums.map(|sums| sums.map(|sum| _mm512_reduce_add_ps(sum)))
@@ -160,20 +163,22 @@ pub fn int4_dots<const M: usize, const N: usize>(
     let x_len = x_steps.iter().map(|steps| steps.len()).chain(x_scales.iter().map(|scales| scales.len()));
     let w_len = steps.iter().map(|steps| steps.len()).chain(w_scales.iter().map(|scales| scales.len()));
     let whole = x_len.chain(w_len).min().unwrap_or(0);
-    for step in 0..whole {
-        // SAFETY: `step` is below the length of each.
-        unsafe {
-            let w = (load_all(steps, step), at(w_scales, step));
-            add_int4(&mut sums, refer(x_steps, step), at(x_scales, step), w);
-        }
-        prefetch::<M, _, N>(steps, step);
-    }
-    if w.iter().any(|w| w.nibbles.len() > whole * BYTES_INT4) {
-        let x_values = x.map(|x| padded(x.values, whole * STEP_INT4));
-        let x_scales = x.map(|x| padded(x.scales, whole * SCALES_INT4));
-        let nibbles = w.map(|w| load(&padded::<u8, BYTES_INT4>(w.nibbles, whole * BYTES_INT4)));
-        let w_scales = w.map(|w| padded(w.scales, whole * SCALES_INT4));
-        add_int4(&mut sums, x_values.each_ref(), x_scales, (nibbles, w_scales));
+    let rest = w.iter().any(|w| w.nibbles.len() > whole * BYTES_INT4);
+    for step in 0..whole + usize::from(rest) {
+        let (x, x_scales, w) = if step < whole {
+            prefetch::<M, _, N>(steps, step);
+            // SAFETY: `step` is below the length of each.
+            unsafe {
+                let w = (load_all(steps, step), at(w_scales, step));
+                (at(x_steps, step), at(x_scales, step), w)
+            }
+        } else {
+            let nibbles = w.map(|w| load(&padded::<u8, BYTES_INT4>(w.nibbles, whole * BYTES_INT4)));
+            let w = (nibbles, w.map(|w| padded(w.scales, whole * SCALES_INT4)));
+            let x_scales = x.map(|x| padded(x.scales, whole * SCALES_INT4));
+            (x.map(|x| padded(x.values, whole * STEP_INT4)), x_scales, w)
+        };
+        add_int4(&mut sums, x, x_scales, w);
     }
     sums.map(|sums| sums.map(|sum| _mm512_reduce_add_ps(sum)))
 }
@@ -182,7 +187,7 @@ pub fn int4_dots<const M: usize, const N: usize>(
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
 fn add_int4<const M: usize, const N: usize>(
     sums: &mut [[__m512; N]; M],
-    x: [&[i8; STEP_INT4]; M],
+    x: [[i8; STEP_INT4]; M],
     x_scales: [[f32; SCALES_INT4]; M],
     (nibbles, w_scales): ([__m512i; N], [[f16; SCALES_INT4]; N]),
 ) {
@@ -262,16 +267,6 @@ unsafe fn load_all<T, const L: usize, const N: usize>(rows: [&[[T; L]]; N], step
 unsafe fn at<T: Copy, const N: usize>(rows: [&[T]; N], step: usize) -> [T; N] {
     // SAFETY: the caller's promise.
     rows.map(|row| unsafe { *row.get_unchecked(step) })
-}
-
-/// As [`at`], without a copy.
-///
-/// # Safety
-/// `step` must be below the length of every row.
-#[inline]
-unsafe fn refer<T, const N: usize>(rows: [&[T]; N], step: usize) -> [&T; N] {
-    // SAFETY: the caller's promise.
-    rows.map(|row| unsafe { row.get_unchecked(step) })
 }
 
 /// 64 bytes of plain numbers.
