@@ -7,7 +7,8 @@
 //! through at least 256 MB, and each pass routes anew. A pass needs the bytes of the experts hit, read once,
 //! and `8 · tokens · model_dim · ffn_dim` operations. `read` is a sum over 32 of 256 MB, `gemm` the `gemm` crate's f32
 //! product of as many rows and operations, both taken between the passes; `bound` is the time that the slower
-//! of the two would take (up to 16 tokens: that reading would take), as a share of the time taken.
+//! of the two would take (up to 16 tokens: that reading would take), as a share of the time taken. Times of one thread are its
+//! processor's, others the clock's.
 
 use std::error::Error;
 use std::hint::black_box;
