@@ -5,10 +5,9 @@
 //!
 //! Networks have two matrices and tanh GELU, `model_dim` 1024; tokens choose two experts. The experts cycle
 //! through at least 256 MB, and each pass routes anew. A pass needs the bytes of the experts hit, read once,
-//! and `8 · tokens · model_dim · ffn_dim` operations. `read` is a sum over 32 of 256 MB, `gemm` the `gemm` crate's f32
-//! product of as many rows and operations, both taken between the passes; `bound` is the time that the slower
-//! of the two would take (up to 16 tokens: that reading would take), as a share of the time taken. Times of one thread are its
-//! processor's, others the clock's.
+//! and `8 · tokens · model_dim · ffn_dim` operations. `read` is a sum over 32 of 256 MB, `gemm` the `gemm`
+//! crate's f32 product of as many rows and operations, both taken between the passes; `bound` is the time that
+//! the slower of the two would take (up to 16 tokens: that reading would take), as a share of the time taken.
 
 use std::error::Error;
 use std::hint::black_box;
@@ -178,23 +177,10 @@ fn choose(weights: &[f64], rng: &mut Pcg64) -> usize {
     found.unwrap_or(last)
 }
 
-/// Seconds that work takes: of this thread's processor where it is the only one, so that a busy machine
-/// counts less, else of the clock.
 fn time<T>(work: impl FnOnce() -> T) -> f64 {
-    let alone = rayon::current_num_threads() == 1;
-    let (started, before) = (Instant::now(), processor_seconds());
+    let started = Instant::now();
     black_box(work());
-    let clock = started.elapsed().as_secs_f64();
-    match (before, processor_seconds()) {
-        (Some(before), Some(after)) if alone => after - before,
-        _ => clock,
-    }
-}
-
-/// What Linux says this thread has run for.
-fn processor_seconds() -> Option<f64> {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    Some(text.split(' ').next()?.parse::<f64>().ok()? / 1e9)
+    started.elapsed().as_secs_f64()
 }
 
 fn median(values: &mut [f64]) -> f64 {
