@@ -17,8 +17,12 @@
 //! Kernels take slices; nothing here allocates, and no input makes them panic.
 #![no_std]
 
+pub mod activation;
+pub mod arch;
 pub mod em;
 mod lanes;
+pub mod linear;
+pub mod matrix;
 pub mod moe;
 pub mod nn;
 pub mod numeric;
@@ -27,5 +31,7 @@ pub mod optim;
 mod real;
 pub mod select;
 pub mod small;
+pub mod weights;
 
+pub use half;
 pub use rand_core;
