@@ -7,7 +7,7 @@
 //!
 //! * [`observations`]: sparse answers of a crowd, by task and by worker; dense rows of bits or codes.
 //! * [`em`]: expectation–maximisation; Dawid–Skene, one coin; starts.
-//! * [`select`]: pairwise information, order of workers, residue.
+//! * [`select`]: pairwise information of workers and of columns, order, residue; splits, relevance and trees of mixtures.
 //! * [`small`]: dense algebra of small matrices.
 //! * [`numeric`]: exponentials, logarithms, log-sum-exp over slices.
 //!
