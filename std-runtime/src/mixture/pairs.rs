@@ -166,6 +166,19 @@ impl<'a> ColumnPairs<'a> {
         Ok(sums)
     }
 
+    /// Which columns show more than one code, by the weights of the first class.
+    pub fn varying(&self, classes: &Classes) -> Result<Vec<bool>> {
+        let indicators = self.indicators()?;
+        let (margins, mass) = (&classes.margins[0], classes.masses[0]);
+        let varies = |column: usize| {
+            let shown = &margins[indicators.column(column)];
+            // Code 0 without a bit of its own has what the others leave, up to rounding.
+            let left_over = indicators.is_implied() && mass - shown.iter().sum::<f64>() > 1e-12 * mass;
+            shown.iter().filter(|&&margin| margin > 0.0).count() + usize::from(left_over) > 1
+        };
+        Ok((0..self.columns()).map(varies).collect())
+    }
+
     /// What the classes leave unexplained.
     pub fn unexplained(&self, classes: &Classes) -> Result<Unexplained> {
         let stripes =
