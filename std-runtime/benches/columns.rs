@@ -20,6 +20,18 @@
 //!
 //! A leaf's product of probabilities knows 50 columns a node; what a path got wrong stays wrong. As classes of one
 //! mixture of all columns, refined by three rounds of EM, the same leaves reach 0.86.
+//!
+//! Information of 784 columns on one thread of the same machine:
+//!
+//! ```text
+//! rows    what                                  seconds
+//! 60000   popcounts, Plain                        0.127
+//! 60000   popcounts, MillerMadow                  0.152
+//! 60000   popcounts, GTest                        0.229
+//! 5000    weighted, 1 classes                     0.056
+//! 5000    weighted, 2 classes                     0.095
+//! 5000    weighted, 10 classes                    0.478
+//! ```
 
 use std::error::Error;
 use std::io::Read;
