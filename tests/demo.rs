@@ -83,9 +83,9 @@ fn mixtures_are_found_on_every_seed() {
         assert!((5..=7).contains(&glyphs.classes), "seed {seed}: {glyphs:?}");
         bitmaps += glyphs.error_rate / 8.0;
     }
-    // Forty pages tell: single seeds may miss one, or take another one for such.
-    assert!(found[0] >= 36 && found[1] >= 38, "{found:?}");
-    assert!(mistaken[0] <= 32 && mistaken[1] <= 2, "{mistaken:?}");
+    // Forty pages tell. Stagewise ends when its likelihood does, with most of them; forward selection goes on.
+    assert!(found[0] > 20 && found[1] >= 38, "{found:?}");
+    assert!(mistaken[0] < found[0] && mistaken[1] <= 2, "{found:?} {mistaken:?}");
     assert!(by_chance > 0.2, "{by_chance}");
     assert!(bitmaps < 0.05, "{bitmaps}");
 }
