@@ -135,17 +135,33 @@ struct Cost {
     wall_ms: f64,
 }
 
-/// The least of some repetitions: others on the machine only add.
-fn least_of(repetitions: usize, mut round: impl FnMut() -> Outcome) -> Outcome<Cost> {
-    let mut cost = Cost { cpu_ms: f64::INFINITY, wall_ms: f64::INFINITY };
-    round()?;
-    for _ in 0..repetitions {
-        let (start, cpu) = (Instant::now(), thread_seconds());
-        round()?;
-        cost.cpu_ms = cost.cpu_ms.min(1e3 * (thread_seconds() - cpu));
-        cost.wall_ms = cost.wall_ms.min(1e3 * start.elapsed().as_secs_f64());
+/// Processor time at the end of every round, and when that was.
+#[derive(Default)]
+struct Rounds(Vec<(f64, Instant)>);
+
+impl Rounds {
+    fn end(&mut self) {
+        self.0.push((thread_seconds(), Instant::now()));
     }
-    Ok(cost)
+
+    /// Mean processor time, as the kernel counts it in steps of some ms; the least time on the wall.
+    fn cost(&self) -> Cost {
+        let mean = |ends: &[(f64, Instant)]| match ends {
+            [(first, _), .., (last, _)] => 1e3 * (last - first) / (ends.len() - 1) as f64,
+            _ => f64::NAN,
+        };
+        let wall = |pair: &[(f64, Instant)]| 1e3 * pair[1].1.duration_since(pair[0].1).as_secs_f64();
+        Cost { cpu_ms: mean(&self.0), wall_ms: self.0.windows(2).map(wall).fold(f64::INFINITY, f64::min) }
+    }
+}
+
+fn repeat(mut round: impl FnMut()) -> Cost {
+    let mut rounds = Rounds::default();
+    for _ in 0..=40 {
+        round();
+        rounds.end();
+    }
+    rounds.cost()
 }
 
 fn packed<T: Lane>(rows: PackedRows<'_>, classes: usize) -> Outcome<Cost> {
@@ -158,16 +174,10 @@ fn packed<T: Lane>(rows: PackedRows<'_>, classes: usize) -> Outcome<Cost> {
     let mut shards = Shards::of_rows(rows.columns(), model.shape());
     let mut statistics = vec![0.0; shape.statistics_len()];
     // From the end of one expectation to the end of the next: a maximisation and an expectation.
-    let settings = FitSettings { rounds: (20 * ROWS / rows.rows()).clamp(3, 50) as u32, tolerance: 0.0 };
-    let mut ends = Vec::new();
-    shards.fit(&mut model, settings, &mut statistics, |_| ends.push((thread_seconds(), Instant::now())))?;
-    let mut least = Cost { cpu_ms: f64::INFINITY, wall_ms: f64::INFINITY };
-    for pair in ends.windows(2) {
-        let [(cpu_before, before), (cpu, end)] = pair else { continue };
-        least.cpu_ms = least.cpu_ms.min(1e3 * (cpu - cpu_before));
-        least.wall_ms = least.wall_ms.min(1e3 * end.duration_since(*before).as_secs_f64());
-    }
-    Ok(least)
+    let settings = FitSettings { rounds: (40 * ROWS / rows.rows()).clamp(3, 100) as u32, tolerance: 0.0 };
+    let mut rounds = Rounds::default();
+    shards.fit(&mut model, settings, &mut statistics, |_| rounds.end())?;
+    Ok(rounds.cost())
 }
 
 /// The two products of a round, `X · log C` and `Xᵀ · Q`, through the `gemm` crate; nothing else of it.
@@ -178,20 +188,16 @@ fn dense(bits: &Bits) -> Outcome<Cost> {
     let log_odds = vec![0.5; COLUMNS * CLASSES];
     let mut joints = vec![0.0; ROWS * CLASSES];
     let mut ones = vec![0.0; COLUMNS * CLASSES];
-    let mut cost = [Cost { cpu_ms: 0.0, wall_ms: 0.0 }, Cost { cpu_ms: 0.0, wall_ms: 0.0 }];
-    cost[0] = least_of(20, || {
+    let first = repeat(|| {
         product((ROWS, COLUMNS, CLASSES), (&x, COLUMNS, 1), &log_odds, &mut joints);
         black_box(&joints);
-        Ok(())
-    })?;
-    cost[1] = least_of(20, || {
+    });
+    let second = repeat(|| {
         product((COLUMNS, ROWS, CLASSES), (&x, 1, COLUMNS), &joints, &mut ones);
         black_box(&ones);
-        Ok(())
-    })?;
-    println!("  X · log C {:>9.2} {:>8.2}", cost[0].cpu_ms, cost[0].wall_ms);
-    println!("  Xᵀ · Q    {:>9.2} {:>8.2}", cost[1].cpu_ms, cost[1].wall_ms);
-    let [first, second] = cost;
+    });
+    println!("  X · log C {:>9.2} {:>8.2}", first.cpu_ms, first.wall_ms);
+    println!("  Xᵀ · Q    {:>9.2} {:>8.2}", second.cpu_ms, second.wall_ms);
     Ok(Cost { cpu_ms: first.cpu_ms + second.cpu_ms, wall_ms: first.wall_ms + second.wall_ms })
 }
 

@@ -3,8 +3,8 @@
 //! Rows are bits, parameters `f64` in memory of the caller. Missing values contribute nothing. Sums over groups of
 //! columns are tabulated once a round and looked up, in `f32` or `f64`; sums over words and rows are `f64`.
 //!
-//! A sweep takes 25 kB of stack with `f32` tables, 41 kB where values may be missing, twice that with `f64`. Where
-//! memory is scarcer, [`BernoulliStream`] learns row by row.
+//! A sweep takes 46 kB of stack with `f32` tables, twice that with `f64`. Where memory is scarcer,
+//! [`BernoulliStream`] learns row by row.
 
 mod columns;
 mod shape;
@@ -16,7 +16,7 @@ use core::ops::Range;
 use columns::BitColumns;
 pub use shape::{BernoulliPrior, BernoulliShape};
 pub use stream::{BernoulliStream, stream_scratch_len, stream_state_len};
-use tables::codes;
+use tables::{logs_of_absence, logs_of_values};
 
 use super::lanes::{Classes, LaneBlock, aligned, aligned_mut, lanes, sweep_scratch_len};
 use super::{ActiveColumns, EmError, Lane, LatentClassModel, ModelShape, RowFacts, check_length};
@@ -159,17 +159,17 @@ impl<'a, T: Lane> Bernoulli<'a, T> {
         let BernoulliShape { columns, classes, missing } = self.shape;
         let (active, tables) = (self.active, aligned_mut(self.tables).as_chunks_mut::<L>().0);
         let probabilities = self.parameters.get(classes..).unwrap_or(&[]);
-        let of = classes.div_ceil(L);
-        for (nth, tables) in tables.chunks_exact_mut(self.shape.entries()).enumerate() {
+        let (of, entries) = (classes.div_ceil(L), self.shape.entries());
+        for (nth, tables) in tables.chunks_exact_mut(entries).enumerate() {
             let of_column = |column: usize| {
                 let row = probabilities.get(column * classes..(column + 1) * classes).unwrap_or(&[]);
                 LaneBlock { nth, place: nth, of }.of_classes::<L>(row, 0.5)
             };
-            if missing {
-                tables::fill::<T, L, { codes(3) }>(tables, columns, 3, active, of_column);
-            } else {
-                tables::fill::<T, L, { codes(2) }>(tables, columns, 2, active, of_column);
-            }
+            let tables = tables.as_chunks_mut().0;
+            let (values, absence) =
+                tables.split_at_mut(if missing { tables.len() / 2 } else { tables.len() });
+            tables::fill::<T, L>(values, columns, active, |column| logs_of_values(of_column(column)));
+            tables::fill::<T, L>(absence, columns, active, |column| logs_of_absence(of_column(column)));
         }
     }
 
@@ -177,45 +177,9 @@ impl<'a, T: Lane> Bernoulli<'a, T> {
         Classes { shares: self.shares(), facts: self.facts }
     }
 
-    fn bits<const RADIX: usize, const CODES: usize, const TILE: usize>(
-        &self,
-    ) -> BitColumns<'_, T, RADIX, CODES, TILE> {
+    fn bits(&self) -> BitColumns<'_, T> {
         let classes = self.shape.classes;
         BitColumns { rows: self.rows, classes, active: self.active, tables: aligned(self.tables) }
-    }
-
-    #[inline(always)]
-    fn sweep_lanes<const L: usize>(
-        &self,
-        rows: Range<usize>,
-        statistics: &mut [f64],
-        scratch: &mut [f64],
-    ) -> Result<f64, EmError> {
-        if self.shape.missing {
-            self.classes().sweep::<L>(&self.bits::<3, { codes(3) }, 8>(), rows, statistics, scratch)
-        } else {
-            self.classes().sweep::<L>(&self.bits::<2, { codes(2) }, 6>(), rows, statistics, scratch)
-        }
-    }
-
-    #[inline(always)]
-    fn log_joints<const L: usize>(&self, rows: Range<usize>, out: &mut [f64]) {
-        if self.shape.missing {
-            self.classes().unpadded_log_joints::<L>(&self.bits::<3, { codes(3) }, 8>(), rows, out);
-        } else {
-            self.classes().unpadded_log_joints::<L>(&self.bits::<2, { codes(2) }, 6>(), rows, out);
-        }
-    }
-
-    #[inline(always)]
-    fn count<const L: usize>(&self, rows: Range<usize>, responsibilities: &[f64], statistics: &mut [f64]) {
-        if self.shape.missing {
-            let bits = self.bits::<3, { codes(3) }, 8>();
-            self.classes().count_unpadded::<L>(&bits, rows, responsibilities, statistics);
-        } else {
-            let bits = self.bits::<2, { codes(2) }, 6>();
-            self.classes().count_unpadded::<L>(&bits, rows, responsibilities, statistics);
-        }
     }
 }
 
@@ -236,9 +200,9 @@ impl<T: Lane> LatentClassModel for Bernoulli<'_, T> {
         let classes = self.shape.classes;
         check_length("responsibilities", responsibilities.len(), rows.len() * classes)?;
         match lanes(classes) {
-            4 => self.log_joints::<4>(rows.clone(), responsibilities),
-            8 => self.log_joints::<8>(rows.clone(), responsibilities),
-            _ => self.log_joints::<16>(rows.clone(), responsibilities),
+            4 => self.classes().unpadded_log_joints::<4>(&self.bits(), rows.clone(), responsibilities),
+            8 => self.classes().unpadded_log_joints::<8>(&self.bits(), rows.clone(), responsibilities),
+            _ => self.classes().unpadded_log_joints::<16>(&self.bits(), rows.clone(), responsibilities),
         }
         softmax_rows(responsibilities, classes, self.facts.weights_of(rows.clone()))
             .map_err(|nth| EmError::ImpossibleRow { row: rows.start + nth })
@@ -248,18 +212,18 @@ impl<T: Lane> LatentClassModel for Bernoulli<'_, T> {
     #[inline(always)]
     fn accumulate(&self, rows: Range<usize>, responsibilities: &[f64], statistics: &mut [f64]) {
         match lanes(self.shape.classes) {
-            4 => self.count::<4>(rows, responsibilities, statistics),
-            8 => self.count::<8>(rows, responsibilities, statistics),
-            _ => self.count::<16>(rows, responsibilities, statistics),
+            4 => self.classes().count_unpadded::<4>(&self.bits(), rows, responsibilities, statistics),
+            8 => self.classes().count_unpadded::<8>(&self.bits(), rows, responsibilities, statistics),
+            _ => self.classes().count_unpadded::<16>(&self.bits(), rows, responsibilities, statistics),
         }
     }
 
     #[inline(always)]
     fn sweep(&self, rows: Range<usize>, statistics: &mut [f64], scratch: &mut [f64]) -> Result<f64, EmError> {
         match lanes(self.shape.classes) {
-            4 => self.sweep_lanes::<4>(rows, statistics, scratch),
-            8 => self.sweep_lanes::<8>(rows, statistics, scratch),
-            _ => self.sweep_lanes::<16>(rows, statistics, scratch),
+            4 => self.classes().sweep::<4>(&self.bits(), rows, statistics, scratch),
+            8 => self.classes().sweep::<8>(&self.bits(), rows, statistics, scratch),
+            _ => self.classes().sweep::<16>(&self.bits(), rows, statistics, scratch),
         }
     }
 

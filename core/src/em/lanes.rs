@@ -12,7 +12,7 @@ use super::{EmError, RowFacts};
 use crate::numeric::{LogSums, exp_slice};
 
 /// Rows of a sweep's block: enough to make up for what a block of columns costs to set up and to unfold.
-pub(super) const SWEEP_ROWS: usize = 1024;
+pub(super) const SWEEP_ROWS: usize = 2048;
 
 /// A number in a table: `f32` is fast, `f64` exact to the last digits. Sums over rows are `f64` with either.
 pub trait Lane: sealed::Sealed + Copy + Default + Debug + AddAssign + Send + Sync {

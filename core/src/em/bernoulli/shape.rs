@@ -43,9 +43,9 @@ impl BernoulliShape {
         self.entries() * padded(self.classes) + ALIGNMENT_SLACK
     }
 
-    /// Entries of one block of lanes.
+    /// Entries of one block of lanes: of the values and, where they may be missing, of what is absent.
     pub(super) fn entries(&self) -> usize {
-        entries(self.columns, if self.missing { 3 } else { 2 })
+        entries(self.columns) * if self.missing { 2 } else { 1 }
     }
 }
 

@@ -1,8 +1,7 @@
 //! Sums over groups of binary columns, looked up instead of added up.
 //!
-//! A word of 64 columns is cut into groups: of six columns where no value is missing, else of four. A group's *code* says
-//! what its values are: 2⁶ codes (zero, one), or 3⁴ (missing, zero, one). The expectation tabulates, for every
-//! code, the sum of the group's logarithms in all classes; a row then costs one vector addition a group. The
+//! A word of 64 columns is cut into groups of six. The six bits of a group are its *code*. The expectation tabulates,
+//! for every code, the sum of the group's logarithms in all classes; a row then costs one vector addition a group. The
 //! accumulation is the mirror image: the row's responsibilities are added to its codes' *buckets*, and
 //! buckets are unfolded into columns for many rows at once.
 //!
@@ -12,8 +11,14 @@
 //!   accumulation   bucket[g][code][lanes] += responsibilities[lanes]
 //! ```
 //!
-//! *Why six:* 64 codes of 16 lanes of single precision are 4 kB, so the buckets of half a word stay in a first-level
-//! cache of 32 kB. Four columns take half as many additions again; eight would take 16 kB a group.
+//! Where values may be missing a second table, looked up by the bits of what is absent, takes back what a missing
+//! value, a zero in memory, has added; and a second set of buckets counts what is present.
+//!
+//! *Why six:* 64 codes of 16 lanes of single precision are 4 kB, so the groups of a word stay close to the first-level
+//! cache. Four columns take half as many additions again; eight would take 16 kB a group.
+//!
+//! *Why 65 entries:* codes of neighbouring groups are often equal (all zero), and entries 4 kB apart share one set of a
+//! first-level cache, which holds fewer lines than a word has groups. That took twice the time.
 
 use crate::em::ActiveColumns;
 use crate::em::lanes::{Lane, add, narrow};
@@ -21,149 +26,99 @@ use crate::numeric::ln_slice;
 use crate::observations::{WORD_BITS, row_words};
 
 /// Columns of a group.
-pub(super) const fn group(radix: usize) -> usize {
-    if radix == 2 { 6 } else { 4 }
-}
+pub(super) const GROUP: usize = 6;
 
-/// The most columns a group has.
-pub(super) const LARGEST_GROUP: usize = group(2);
+/// Groups of a word; the last has four columns.
+pub(super) const GROUPS: usize = WORD_BITS.div_ceil(GROUP);
 
-/// Codes of a group: `radix^group`.
-pub(super) const fn codes(radix: usize) -> usize {
-    if radix == 2 { 64 } else { 81 }
-}
+/// Codes of a group.
+const CODES: usize = 1 << GROUP;
 
-/// Groups of a word; the last may have fewer columns.
-pub(super) const fn groups(radix: usize) -> usize {
-    WORD_BITS.div_ceil(group(radix))
-}
+/// An entry for every code of a group, and one that is not used.
+pub(super) type Group<T, const L: usize> = [[T; L]; CODES + 1];
 
 /// Entries in the tables of one block of lanes.
-pub(super) const fn entries(columns: usize, radix: usize) -> usize {
-    let in_last = (columns % WORD_BITS).div_ceil(group(radix));
-    (columns / WORD_BITS * groups(radix) + in_last) * codes(radix)
+pub(super) const fn entries(columns: usize) -> usize {
+    let in_last = (columns % WORD_BITS).div_ceil(GROUP);
+    (columns / WORD_BITS * GROUPS + in_last) * (CODES + 1)
 }
-
-/// `Σ 3ⁱ · (present + value)` of the bits `i` of a byte whose low half has the values, its high half what is present.
-const TERNARY: [u8; 256] = {
-    let mut table = [0; 256];
-    let mut byte = 0;
-    #[allow(clippy::indexing_slicing, clippy::cast_possible_truncation, reason = "evaluated while compiling")]
-    while byte < 256 {
-        let (mut place, mut power) = (0, 1);
-        while place < 4 {
-            let digit = (byte >> place & 1) + (byte >> (place + 4) & 1);
-            table[byte] += (digit * power) as u8;
-            (place, power) = (place + 1, power * 3);
-        }
-        byte += 1;
-    }
-    table
-};
-
-/// The low half of every byte.
-const LOW: u64 = 0x0f0f_0f0f_0f0f_0f0f;
 
 /// The code of a group of a word.
 #[inline(always)]
-#[allow(clippy::cast_possible_truncation, reason = "six bits are left, or eight")]
-pub(super) fn code<const RADIX: usize>(values: u64, present: u64, nth: usize) -> usize {
-    if RADIX == 2 {
-        return (values >> (nth * group(RADIX))) as usize & 63;
-    }
-    // A byte has what is present above the values. All even groups are put together at once, and all odd ones.
-    let bytes = match nth % 2 {
-        0 => values & LOW | (present & LOW) << 4,
-        _ => values >> 4 & LOW | present & !LOW,
-    };
-    let byte = (bytes >> (nth / 2 * 8)) as u8;
-    TERNARY.get(usize::from(byte)).map_or(0, |&code| usize::from(code))
+#[allow(clippy::cast_possible_truncation, reason = "six bits are left")]
+pub(super) fn code(word: u64, nth: usize) -> usize {
+    (word >> (nth * GROUP)) as usize & (CODES - 1)
 }
 
-/// Fills the tables `[entries]` of one block of lanes; `probabilities` gives a column's, padded with one half.
+/// Fills the tables of one block of lanes; `logs` gives what a zero and a one of a column add.
 #[inline(always)]
-pub(super) fn fill<T: Lane, const L: usize, const CODES: usize>(
-    tables: &mut [[T; L]],
+pub(super) fn fill<T: Lane, const L: usize>(
+    tables: &mut [Group<T, L>],
     columns: usize,
-    radix: usize,
     active: ActiveColumns<'_>,
-    probabilities: impl Fn(usize) -> [f64; L],
+    logs: impl Fn(usize) -> [[f64; L]; 2],
 ) {
-    for (word, tables) in (0..row_words(columns)).zip(tables.chunks_mut(groups(radix) * CODES)) {
-        for (nth, table) in tables.as_chunks_mut::<CODES>().0.iter_mut().enumerate() {
-            fill_group(table, radix, |place| {
-                let bit = nth * group(radix) + place;
+    for (word, tables) in (0..row_words(columns)).zip(tables.chunks_mut(GROUPS)) {
+        for (nth, table) in tables.iter_mut().enumerate() {
+            fill_group(table, |place| {
+                let bit = nth * GROUP + place;
                 let column = word * WORD_BITS + bit;
                 let used = bit < WORD_BITS && column < columns && active.contains(column);
-                used.then(|| probabilities(column))
+                used.then(|| logs(column))
             });
         }
     }
 }
 
-/// Fills the table `[codes]` of one group, place by place: `radix` times as many entries with each.
+/// Fills the table of one group, place by place: twice as many entries with each.
 #[inline(always)]
 fn fill_group<T: Lane, const L: usize>(
-    table: &mut [[T; L]],
-    radix: usize,
-    probabilities: impl Fn(usize) -> Option<[f64; L]>,
+    table: &mut Group<T, L>,
+    logs: impl Fn(usize) -> Option<[[f64; L]; 2]>,
 ) {
-    let mut sums = [[0.0; L]; codes(3)];
-    let mut filled = 1;
-    for place in 0..group(radix) {
-        // Digits from the last: one, zero and, where values may be missing, nothing.
-        let mut logs = [[0.0; L]; 2];
-        if let (Some(ones), [zero, one]) = (probabilities(place), &mut logs) {
-            (*zero, *one) = (ones.map(|p| 1.0 - p), ones);
-            ln_slice(zero);
-            ln_slice(one);
+    let mut sums = [[0.0; L]; CODES];
+    for place in 0..GROUP {
+        let [zero, one] = logs(place).unwrap_or([[0.0; L]; 2]);
+        let (zeros, ones) = sums.split_at_mut(1 << place);
+        for (of_zero, of_one) in zeros.iter_mut().zip(ones) {
+            *of_one = *of_zero;
+            add(of_one, &one);
+            add(of_zero, &zero);
         }
-        let (done, rest) = sums.split_at_mut(filled);
-        for (sums, log) in rest.chunks_exact_mut(filled).zip(logs.iter().skip(3 - radix)) {
-            for (sum, before) in sums.iter_mut().zip(done.iter()) {
-                *sum = *before;
-                add(sum, log);
-            }
-        }
-        if let (2, [zero, _]) = (radix, &logs) {
-            done.iter_mut().for_each(|sum| add(sum, zero));
-        }
-        filled *= radix;
     }
     for (entry, sum) in table.iter_mut().zip(&sums) {
         *entry = narrow(sum);
     }
 }
 
-/// The buckets of a group as expected ones and, where values may be missing, values present, of its columns.
+/// The logarithms of a column's `1 − p` and `p`.
 #[inline(always)]
-pub(super) fn unfold<T: Lane, const L: usize>(
-    buckets: &mut [[T; L]],
-    radix: usize,
-) -> [[[T; L]; 2]; LARGEST_GROUP] {
-    let mut columns = [[[T::default(); L]; 2]; LARGEST_GROUP];
-    let mut buckets = buckets;
-    for [ones, present] in columns.iter_mut().take(group(radix)).rev() {
-        let below = buckets.len() / radix;
-        let Some((low, high)) = core::mem::take(&mut buckets).split_at_mut_checked(below) else { break };
-        // The highest digit says one; below it, where values may be missing, zero.
-        let (zeros_high, ones_high) = high.split_at(high.len().saturating_sub(below));
-        *ones = fold_into(low, ones_high);
-        *present = fold_into(low, zeros_high);
-        add(present, ones);
-        buckets = low;
-    }
-    columns
+pub(super) fn logs_of_values<const L: usize>(probabilities: [f64; L]) -> [[f64; L]; 2] {
+    let mut logs = [probabilities.map(|p| 1.0 - p), probabilities];
+    logs.iter_mut().for_each(|logs| ln_slice(logs));
+    logs
 }
 
-/// The sum of buckets, which are also added to those that differ in the digit alone.
+/// What present and absent values add to that: an absent one has added the logarithm of `1 − p`.
 #[inline(always)]
-fn fold_into<T: Lane, const L: usize>(low: &mut [[T; L]], high: &[[T; L]]) -> [T; L] {
-    let mut total = [T::default(); L];
-    for (low, bucket) in low.iter_mut().zip(high) {
-        let bucket = *bucket;
-        add(&mut total, &bucket);
-        add(low, &bucket);
+pub(super) fn logs_of_absence<const L: usize>(probabilities: [f64; L]) -> [[f64; L]; 2] {
+    let mut logs = probabilities.map(|p| 1.0 - p);
+    ln_slice(&mut logs);
+    [[0.0; L], logs.map(|log| -log)]
+}
+
+/// The buckets of a group as sums over the codes with a one in each column; the buckets are spent.
+#[inline(always)]
+pub(super) fn unfold<T: Lane, const L: usize>(buckets: &mut Group<T, L>) -> [[T; L]; GROUP] {
+    let mut columns = [[T::default(); L]; GROUP];
+    for (place, total) in columns.iter_mut().enumerate().rev() {
+        let (low, high) = buckets.split_at_mut(1 << place);
+        let mut sum = [T::default(); L];
+        for (low, high) in low.iter_mut().zip(high) {
+            add(&mut sum, high);
+            add(low, high);
+        }
+        *total = sum;
     }
-    total
+    columns
 }
