@@ -62,7 +62,7 @@ impl AnswerTasks {
     /// Brings near what the next rows need, every few rows and where that helps.
     #[inline]
     pub fn look_ahead(&self, table: &Table<'_>, column: usize, rows: u64) {
-        if self.integers.is_none() && rows % AHEAD as u64 == 0 && self.is_shuffled() {
+        if self.integers.is_none() && rows.is_multiple_of(AHEAD as u64) && self.is_shuffled() {
             self.names.approach(table.upcoming(column, AHEAD));
         }
     }
