@@ -1,7 +1,7 @@
 //! Sums over narrow weights: portable, and with the instructions that exist for them.
 //!
 //! The only unsafe code of core lies in the folder below. Core detects no CPU: a runtime that has found
-//! the instructions calls them from its [`Arith`](crate::linear::Arith). Both versions add in the same order,
+//! the instructions calls them from its [`Arith`]. Both versions add in the same order,
 //! sixteen sums side by side that are then added by halves, and so agree.
 
 use half::{bf16, f16};
