@@ -68,11 +68,11 @@ fn the_story_holds_on_every_seed() {
 #[test]
 fn mixtures_are_found_on_every_seed() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut found, mut mistaken, mut bitmaps) = ([0; 2], [0; 2], 0.0);
+    let (mut found, mut mistaken, mut bitmaps, mut by_chance) = ([0; 2], [0; 2], 0.0, 0.0);
     for seed in 0..8 {
         let Tour { mixture, glyphs, .. } = walk(seed, folder.path()).0;
         let [random, selected, refined, forward] = &mixture.methods[..] else { panic!("four methods") };
-        assert!(random.error_rate > 0.15, "seed {seed}: {:?}", mixture.methods);
+        by_chance += random.error_rate / 8.0;
         for method in [selected, refined, forward] {
             assert!(3.0 * method.error_rate < random.error_rate, "seed {seed}: {:?}", mixture.methods);
         }
@@ -83,9 +83,10 @@ fn mixtures_are_found_on_every_seed() {
         assert!((5..=7).contains(&glyphs.classes), "seed {seed}: {glyphs:?}");
         bitmaps += glyphs.error_rate / 8.0;
     }
-    // Forty pages tell: single seeds may miss one, or take another one for such.
-    assert!(found[0] >= 36 && found[1] >= 38, "{found:?}");
-    assert!(mistaken[0] <= 32 && mistaken[1] <= 2, "{mistaken:?}");
+    // Forty pages tell. Stagewise ends when its likelihood does, with most of them; forward selection goes on.
+    assert!(found[0] > 20 && found[1] >= 38, "{found:?}");
+    assert!(mistaken[0] < found[0] && mistaken[1] <= 2, "{found:?} {mistaken:?}");
+    assert!(by_chance > 0.2, "{by_chance}");
     assert!(bitmaps < 0.05, "{bitmaps}");
 }
 

@@ -4,7 +4,9 @@ mod common;
 
 use common::columns::Rows;
 use common::sparse::{Sparse, SparseRows, error_rate};
+use mixlet_runtime::mixture::stagewise::{StagewiseOptions, stagewise};
 use mixlet_runtime::mixture::stepwise::{StepwiseFit, StepwiseOptions, Until, backward, forward};
+use mixlet_runtime::mixture::tree::{TreeOptions, grow};
 
 fn generated(classes: usize, seed: u64) -> SparseRows {
     let accuracy = (0.75, 0.95);
@@ -92,5 +94,23 @@ fn as_many_columns_as_asked_for() {
         // Each step is one column, but for the first pair.
         let moved: usize = fit.steps.iter().map(|step| step.columns.len()).sum();
         assert_eq!(moved, if adds { 4 } else { rows.columns() - 4 });
+    }
+}
+
+#[test]
+fn degenerate_tables_are_fitted_too() {
+    let constant = Rows { levels: vec![2; 3], codes: vec![vec![1, 0, 1]; 50] };
+    let one_column = Rows { levels: vec![3], codes: (0..30).map(|row| vec![row % 3]).collect() };
+    let no_rows = Rows { levels: vec![2; 3], codes: Vec::new() };
+    for (name, rows) in [("constant", constant), ("one column", one_column), ("no rows", no_rows)] {
+        let fit = run(&rows, 2, Until::Bic, true);
+        assert!(fit.active.is_empty(), "{name}: {:?}", fit.active);
+        let options = StagewiseOptions::default();
+        let staged = stagewise(rows.owned().view(), None, &options, &mut |_| ()).unwrap();
+        assert_eq!(staged.responsibilities.len(), rows.rows() * staged.parameters.classes(), "{name}");
+        assert!(staged.refined.responsibilities.iter().all(|value| value.is_finite()), "{name}");
+        let tree = grow(rows.owned().view(), None, &TreeOptions::default(), &mut |_, _| ()).unwrap();
+        assert_eq!((tree.nodes.len(), tree.leaves), (0, 1), "{name}");
+        assert_eq!(tree.leaf_posteriors(rows.owned().view()), vec![1.0; rows.rows()], "{name}");
     }
 }

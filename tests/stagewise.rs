@@ -82,7 +82,8 @@ struct Comparison {
 
 const SEEDS: u64 = 20;
 
-fn compare(classes: usize, experts: usize, accuracy: (f64, f64)) -> Comparison {
+/// Ten random starts take most of the time: only the report has them.
+fn compare(classes: usize, experts: usize, accuracy: (f64, f64), with_random: bool) -> Comparison {
     let mut sums = Comparison::default();
     for seed in 0..SEEDS {
         let settings =
@@ -104,7 +105,9 @@ fn compare(classes: usize, experts: usize, accuracy: (f64, f64)) -> Comparison {
         sums.with_active += error(&fit.responsibilities);
         sums.refined += error(&fit.refined.responsibilities);
         sums.scrambled += error(&run(&scrambled.rows).refined.responsibilities);
-        sums.random += error(&best_of_random(&scrambled.rows, classes, 10, 40));
+        if with_random {
+            sums.random += error(&best_of_random(&scrambled.rows, classes, 10, 40));
+        }
         let found = fit.active.iter().filter(|column| experts.contains(column)).count() as f64;
         sums.active += fit.active.len() as f64;
         sums.precision += found / fit.active.len() as f64;
@@ -147,19 +150,43 @@ const HEADER: &str =
 fn sparse_experts_are_found_without_a_vote() {
     println!("{HEADER}");
     for experts in [20, 10, 5] {
-        let c = compare(2, experts, (0.6, 0.9));
+        let c = compare(2, experts, (0.6, 0.9), false);
         print_comparison(2, experts, &c);
         assert!(c.refined < c.vote + 0.005, "{experts} % experts");
         assert!(c.scrambled < c.vote + 0.01, "{experts} % experts");
+        // By chance a column is an expert as often as experts are rare.
+        assert!(c.precision > 0.5, "{experts} % experts");
     }
 }
 
-/// `cargo test --release --test stagewise -- --ignored --nocapture` prints the table.
+/// `cargo test --release --test stagewise -- --ignored --nocapture` prints the table, random starts with it:
+///
+/// ```text
+/// classes experts    true   vote with active refined scrambled random active precision recall
+///       2      20 %   0.55   0.61        3.12    0.61      0.61   0.61    8.9      0.78   0.35
+///       2      10 %   2.78   3.32        5.41    3.32      3.32   3.32    7.3      0.74   0.55
+///       2       5 %   8.44  10.03       10.21   10.01     10.01  10.07    6.5      0.65   0.83
+///       4      20 %   9.12  19.25       30.73   20.84     20.84  19.38   16.8      0.61   0.50
+///       4      10 %  17.97  48.56       48.83   49.79     49.79  61.02   14.2      0.44   0.57
+/// ```
+///
+/// Error rates in percent, means over 20 seeds; `vote` has the right names of the codes, `scrambled` and `random` have not.
+/// With two classes ten random starts find the same; with four classes of rare experts they do not.
 #[test]
-#[ignore = "a report: it shows what several classes give, good or bad"]
-fn sparse_experts_of_four_classes() {
+#[ignore = "takes minutes: ten random starts for each of 120 sets"]
+fn sparse_experts_against_random_starts() {
     println!("{HEADER}");
-    for experts in [20, 10, 5] {
-        print_comparison(4, experts, &compare(4, experts, (0.35, 0.55)));
+    for (classes, accuracy) in [(2, (0.6, 0.9)), (4, (0.35, 0.55))] {
+        for experts in [20, 10, 5] {
+            let c = compare(classes, experts, accuracy, true);
+            print_comparison(classes, experts, &c);
+            assert!(c.scrambled < c.random + 0.02, "{classes} classes, {experts} % experts");
+            assert!(
+                (classes, experts) != (4, 10) || c.scrambled + 0.05 < c.random,
+                "{} {}",
+                c.scrambled,
+                c.random
+            );
+        }
     }
 }

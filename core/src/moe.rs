@@ -10,6 +10,7 @@
 //! * [`router`]: the product with the router's weights. [`routing`]: logits to slots. [`hash`]: fixed tables instead.
 //! * [`capacity`], [`priority`], [`dispatch`]: how many rows an expert takes, who comes first, where each row lies.
 //! * [`gather`](mod@gather), [`combine`](mod@combine): to the experts' rows and back. [`gates`]: the way back to the logits.
+//! * [`experts`]: feed-forward networks, each over its own run of rows.
 //! * [`balance`], [`logit_losses`], [`noisy`]: losses. [`usage`](mod@usage): what was asked for, dropped, left idle. [`replay`]: a plan once more.
 //!
 //! Router arithmetic is `f32` whatever the weights are; it is written once for `f32` and `f64`, so that tests
@@ -24,6 +25,7 @@ pub mod config;
 pub mod dispatch;
 mod error;
 mod expert_choice;
+pub mod experts;
 pub mod gates;
 pub mod gather;
 pub mod hash;

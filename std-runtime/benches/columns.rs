@@ -1,4 +1,37 @@
 //! What pair tables of dense columns cost, and what mixtures make of the columns of handwritten digits.
+//!
+//! `cargo bench -p mixlet-runtime --bench columns` runs all tables, `… -- pairs`, `… -- flat` and `… -- tree 6 8 10`
+//! (depths) one of them; `… -- try` with nine settings fits a tree to four fifths of the first half and scores it on the
+//! last, which is how the settings below were chosen.
+//!
+//! The 10,000 test images are split by index: the first half is fitted without labels, its labels then name classes or
+//! leaves by their shares, and the second half is scored. Measured on 2026-11-22 on two cores of an AMD EPYC (AVX-512)
+//! that six other programs were using: seconds are too long by a factor of three or so, all else is exact.
+//!
+//! ```text
+//! columns  seconds  accuracy fitted  held out  log-likelihood per image fitted  held out      ten classes, ten random starts
+//!     300    29.72           0.5998    0.5416                          -158.77   -178.16
+//!     784    31.68           0.6000    0.5668                          -158.94   -178.03
+//! depth  leaves  seconds  accuracy fitted  held out   leaves with all columns: seconds  held out  log-likelihood fitted  held out
+//!     6      64     3.49           0.6458    0.5816                               0.58    0.7178                -136.25   -152.98
+//!     8     248    10.96           0.7594    0.7212                               3.49    0.8410                -125.95   -149.17
+//!    10     639    24.78           0.8352    0.7702                               6.94    0.8648                -125.48   -154.01
+//! ```
+//!
+//! A leaf's product of probabilities knows 50 columns a node; what a path got wrong stays wrong. As classes of one
+//! mixture of all columns, refined by three rounds of EM, the same leaves reach 0.86.
+//!
+//! Information of 784 columns on one thread of the same machine:
+//!
+//! ```text
+//! rows    what                                  seconds
+//! 60000   popcounts, Plain                        0.127
+//! 60000   popcounts, MillerMadow                  0.152
+//! 60000   popcounts, GTest                        0.229
+//! 5000    weighted, 1 classes                     0.056
+//! 5000    weighted, 2 classes                     0.095
+//! 5000    weighted, 10 classes                    0.478
+//! ```
 
 use std::error::Error;
 use std::io::Read;

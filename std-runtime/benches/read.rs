@@ -3,18 +3,20 @@
 //! `cargo bench -p mixlet-runtime --bench read -- 5 100` reads generated files of 5 and 100 million
 //! answers (5 per task, 5,000 workers, 2 labels), each in a process of its own, on one thread.
 //!
-//! Measured on 2026-11-22, two cores of an AMD EPYC with little else to do (the last row with much):
+//! Measured on 2026-11-22, two cores of an AMD EPYC that other work shared, mean of two runs. The
+//! column before is the same minutes' run of the reader that looked every id up in a hash table.
 //!
 //! ```text
-//! answers (M)  ids       order     MB/CPU s  MB/wall s   ns/answer  peak bytes/answer
-//!           5  integers  grouped        154        153        88.6                17.6
-//!           5  integers  shuffled        67         67       204.5                20.3
-//!           5  texts     grouped         92         92       213.2                21.5
-//!           5  texts     shuffled        24         24       807.4                21.5
-//!         100  integers  grouped        151        151       100.5                16.3
-//!         100  integers  shuffled        45         42       335.5                19.2
-//!         100  texts     grouped         74         62       285.2                21.6
+//! answers (M)  ids       order     MB/CPU s   (before)   ns/answer  peak bytes/answer   (before)
+//!           5  integers  grouped        167        149        82.0               12.4       17.6
+//!           5  integers  shuffled       144         69        95.0               16.1       19.8
+//!           5  texts     grouped        102        101       192.7               21.5       21.5
+//!           5  texts     shuffled        27         26       726.7               21.5       21.5
+//!         100  integers  grouped        182        153        83.4               12.2       16.3
+//!         100  integers  shuffled        84         46       181.4               15.9       19.2
 //! ```
+//!
+//! With less to do on the machine the last row was 111 MB/s.
 
 use std::error::Error;
 use std::fs::{self, File};

@@ -24,7 +24,8 @@ use crate::report::PictureError;
 pub use mixture::MixtureProblem;
 pub use model::ModelProblem;
 pub use rows::{ArrayProblem, ValueProblem};
-pub use shown::{Quoted, Shown};
+use shown::Source;
+pub use shown::{Quoted, Shown, Typed};
 pub use table::TableProblem;
 
 /// The result of everything in the runtime that can fail.
@@ -151,15 +152,19 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Io { path, what, source } => {
-                write!(f, "{}: cannot {what}: {source}{}", path.display(), io_remedy(what, source.kind()))
+                let remedy = io_remedy(what, source.kind());
+                match *what {
+                    "read" => write!(f, "{}: cannot read: {source}{remedy}", Source(path)),
+                    _ => write!(f, "{}: cannot {what}: {source}{remedy}", path.display()),
+                }
             }
             Self::DamagedGz { path, source } => {
-                write!(f, "{}: damaged gzip data ({source}); copy or compress the file again", path.display())
+                write!(f, "{}: damaged gzip data ({source}); copy or compress the file again", Source(path))
             }
             Self::Table { path, line: Some(line), problem } => {
-                write!(f, "{}:{line}: {problem}", path.display())
+                write!(f, "{}:{line}: {problem}", Source(path))
             }
-            Self::Table { path, line: None, problem } => write!(f, "{}: {problem}", path.display()),
+            Self::Table { path, line: None, problem } => write!(f, "{}: {problem}", Source(path)),
             Self::Array { path, problem } => write!(f, "{}: {problem}", path.display()),
             Self::ColumnMapping { given } => write!(
                 f,

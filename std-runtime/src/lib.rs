@@ -5,7 +5,7 @@
 //! * [`rows`]: tables, arrays and pictures as packed bits or codes.
 //! * [`table`], [`output`]: files that are read row by row, and written whole or not at all.
 //! * [`report`]: pages with pictures. [`demo`]: the tour. [`cli`]: the command line.
-//! * [`threads`], [`simd`]: core's kernels over several threads and with wide vectors, with the same results.
+//! * [`moe`]: layers of experts. [`threads`], [`simd`]: core's kernels over several threads and with wide vectors, with the same results.
 //! * [`error`]: the one error, which names the file, the line and the remedy.
 //!
 #![doc = include_str!("../../README.md")]
@@ -15,6 +15,7 @@ pub mod crowd;
 pub mod demo;
 pub mod error;
 pub mod mixture;
+pub mod moe;
 pub mod output;
 pub mod report;
 pub mod rows;

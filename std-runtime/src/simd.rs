@@ -8,6 +8,12 @@
 
 use std::ops::Range;
 
+mod arith;
+mod weights;
+
+pub use arith::{Level, Product, multiply};
+pub use weights::{ExpertsBackward, HiddenForward, LinearForward};
+
 use mixlet_core::em::{self, EmError, Fit, FitSettings, LatentClassModel, Round};
 
 /// Work for [`wide`]; `run` must be marked `#[inline(always)]`.

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use tempfile::TempDir;
 
-use crate::common::command::{Run, mixlet};
+use crate::common::command::{Run, mixlet, program};
 use crate::common::crowd::{Crowd, Generated, Naming};
 
 pub const LABELS: [&str; 3] = ["cat", "dog", "other_one"];
@@ -58,6 +60,23 @@ impl Folder {
 
     pub fn run(&self, arguments: &str) -> Run {
         mixlet(self.path(), &format!("crowd {arguments}"))
+    }
+
+    /// A run with something on its standard input.
+    pub fn run_reading(&self, arguments: &str, input: &str) -> Run {
+        let mut child = Command::new(program())
+            .args(format!("crowd {arguments}").split_whitespace())
+            .current_dir(self.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // A program that refuses its arguments reads nothing.
+        let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Run { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
     }
 
     /// A run that must succeed.

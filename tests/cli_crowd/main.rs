@@ -90,6 +90,47 @@ fn predicting_the_answers_of_the_fit_gives_its_labels() {
 }
 
 #[test]
+fn answers_may_come_from_standard_input() {
+    let folder = Folder::new();
+    let answers = folder.read("answers.csv");
+    for arguments in [
+        "fit ANSWERS --gold gold.csv --labels - --save m.json",
+        "fit ANSWERS --json",
+        "predict m.json ANSWERS --labels -",
+        "rank ANSWERS --json",
+        "rank ANSWERS --gold gold.csv --tasks gold",
+    ] {
+        let from_file = folder.done(&arguments.replace("ANSWERS", "answers.csv"));
+        let piped = folder.run_reading(&arguments.replace("ANSWERS", "-"), &answers);
+        assert_eq!(piped.code, 0, "{arguments}: {}", piped.err);
+        match arguments.contains("fit") && arguments.contains("--json") {
+            true => {
+                let [mut a, mut b] = [from_file.json(), piped.json()];
+                [&mut a, &mut b].into_iter().for_each(|json| json["seconds"] = 0.into());
+                assert_eq!(a, b, "{arguments}");
+            }
+            false => assert_eq!(piped.out, from_file.out, "{arguments}"),
+        }
+    }
+    let run = folder.run_reading("fit - --gold gold.csv --report r.html", &answers);
+    assert_eq!(run.code, 0, "{}", run.err);
+    assert!(folder.read("r.html").contains("standard input"));
+}
+
+#[test]
+fn the_vote_takes_what_looking_for_the_number_of_workers_needs() {
+    let folder = Folder::new();
+    let fit = |options: &str| {
+        let json = folder.done(&format!("fit answers.csv --method majority-vote --json {options}")).json();
+        json["method"].clone()
+    };
+    for options in ["--select auto --start spectral --rounds 20 --tolerance 0 --prior uniform", "--select 4"]
+    {
+        assert_eq!(fit(options), "majority-vote", "{options}");
+    }
+}
+
+#[test]
 fn strangers_are_counted_and_left_out() {
     let folder = Folder::new();
     folder.done("fit answers.csv --save m.json");

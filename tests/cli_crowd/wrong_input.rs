@@ -58,6 +58,38 @@ fn wrong_usage_is_one_line_and_code_2() {
             "",
         ),
         (
+            "fit answers.csv --method majority-vote --pseudocount 3",
+            "--method majority-vote assumes nothing about workers; leave out --pseudocount",
+            "",
+        ),
+        (
+            "fit answers.csv --method majority-vote --pseudocount pooled --select auto",
+            "--method majority-vote assumes nothing about workers; leave out --pseudocount",
+            "",
+        ),
+        (
+            "fit answers.csv --method majority-vote --prior uniform",
+            "--method majority-vote assumes nothing about classes; leave out --prior",
+            "",
+        ),
+        (
+            "fit answers.csv --method majority-vote --start vote",
+            "--method majority-vote starts nowhere; leave out --start",
+            "",
+        ),
+        (
+            "fit answers.csv --method majority-vote --rounds 500 --select 3",
+            "--method majority-vote has no rounds; leave out --rounds",
+            "",
+        ),
+        (
+            "fit answers.csv --method majority-vote --tolerance 0",
+            "--method majority-vote has no rounds; leave out --tolerance",
+            "",
+        ),
+        ("fit - --gold -", "- is standard input, which is read once; name files for the other inputs", ""),
+        ("rank - --gold -", "- is standard input, which is read once; name files for the other inputs", ""),
+        (
             "fit answers.csv --labels - --json",
             "with --json standard output holds the JSON object; name a file for the other output",
             "",
@@ -70,6 +102,51 @@ fn wrong_usage_is_one_line_and_code_2() {
     }
     assert_eq!(mixlet(folder.path(), "").code, 2);
     assert_eq!(folder.names(), ["answers.csv", "gold.csv"]);
+}
+
+#[test]
+fn remedies_can_be_typed_as_they_stand() {
+    let folder = Folder::new();
+    for (column, remedy) in [
+        ("item", "--columns task=item"),
+        ("the item", "--columns 'task=the item'"),
+        ("#", "--columns 'task=#'"),
+        ("it's", r"--columns 'task=it'\''s'"),
+    ] {
+        folder.write("renamed.csv", &format!("{column},worker,label\nt1,w1,cat\nt1,w2,dog\n"));
+        let run = folder.run("fit renamed.csv");
+        let message = format!("no column `task` among `{column},worker,label`; name it with {remedy}");
+        assert_eq!((run.code, run.err), (1, format!("error: renamed.csv:1: {message}\n")));
+    }
+}
+
+#[test]
+fn wrong_standard_input_is_named_as_such() {
+    let folder = Folder::new();
+    let header = "task,worker,label\n";
+    for (arguments, input, message) in [
+        ("fit -", "".into(), ": the file is empty, expected a line of column names and rows below it"),
+        (
+            "fit -",
+            format!("{header}t1,w1,cat\nt1,w2\n"),
+            ":3: 2 fields, expected 3 as in the header; complete the row",
+        ),
+        (
+            "rank - --json",
+            format!("{header}t1,w1,cat\n"),
+            ": every label is `cat`, expected at least two different ones; check the label column",
+        ),
+        (
+            "fit - --repeats error",
+            format!("{header}t1,w1,cat\nt1,w1,dog\n"),
+            ":3: worker `w1` answers task `t1` again, first on line 2; \
+             keep one row, or pass --repeats first, last or count",
+        ),
+    ] {
+        let run = folder.run_reading(arguments, &input);
+        assert_eq!(run.err, format!("error: standard input{message}\n"), "{arguments}");
+        assert_eq!((run.code, run.out.as_str()), (1, ""), "{arguments}");
+    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ pub mod command;
 pub mod crowd;
 pub mod dawid_skene;
 pub mod guarded;
+pub mod linear;
 pub mod moe;
 pub mod moe_batches;
 pub mod moe_reference;

@@ -3,6 +3,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod crowd;
+mod experts;
 mod mixture;
 mod moe;
 mod nn;

@@ -273,6 +273,11 @@ impl Router {
         dropless || priority == Priority::Slots || (priority == Priority::Ranks && top_k == 1)
     }
 
+    /// Whether gates are normalised after dropping, by [`normalise_kept`](super::normalise_kept), as DeepSpeed's are.
+    pub fn normalises_after_dropping(&self) -> bool {
+        matches!(self.0.policy, Policy::DeepSpeedTop2 { .. })
+    }
+
     /// Random numbers that a routing needs: uniform ones of `[0, 1)`, or normal ones for noisy top-k.
     pub fn draws_len(&self, phase: Phase, tokens: usize) -> usize {
         let per_token = |recipe: Recipe| recipe.draws_per_token(self.0.experts as usize);

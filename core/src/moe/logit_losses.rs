@@ -85,7 +85,15 @@ pub fn z_loss_forward<R: Real>(logits: &TokenLogits<'_, R>, log_sums: &mut [R]) 
     Ok(share * dot(log_sums, log_sums))
 }
 
-/// Adds `coefficient · ∂/∂z`, `(2/T) · lse · softmax(z)`.
+/// Adds `coefficient · ∂/∂z`, `(2/T) · lse · softmax(z)`; `log_sums` are forward's.
+///
+/// ```
+/// # use mixlet_core::moe::logit_losses::{TokenLogits, z_loss_backward};
+/// let logits = TokenLogits { logits: &[0.0, 0.0], experts: 2, real: None };
+/// let mut grad_logits = [1.0, 0.0];
+/// z_loss_backward(&logits, &[2.0_f64.ln()], 0.5, &mut grad_logits).unwrap();
+/// assert!((grad_logits[0] - 1.0 - 0.5 * 2.0_f64.ln()).abs() < 1e-15);
+/// ```
 #[inline(always)]
 pub fn z_loss_backward<R: Real>(
     logits: &TokenLogits<'_, R>,

@@ -59,6 +59,14 @@ pub fn importance_forward<R: Real>(routing: &Routing<'_, R>, importance: &mut [R
 }
 
 /// Adds `coefficient · ∂/∂gates` `[S]`: to what combine's backward wrote, before the gates' own backward.
+///
+/// ```
+/// # use mixlet_core::moe::{Routing, noisy::importance_backward};
+/// let routing = Routing { token_offsets: &[0, 1, 2], experts: &[0, 1], gates: &[1.0, 3.0] };
+/// let mut grad_gates = [0.0; 2];
+/// importance_backward(&routing, &[1.0, 3.0], 1.0, &mut grad_gates).unwrap();
+/// assert_eq!(grad_gates, [-0.375, 0.125]); // 2·((x − 2)/2 − 1/4)/4
+/// ```
 #[inline(always)]
 pub fn importance_backward<R: Real>(
     routing: &Routing<'_, R>,

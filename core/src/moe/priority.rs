@@ -3,7 +3,6 @@
 use super::best::sort_by;
 use super::config::Router;
 use super::error::{RouterError, check_length};
-use super::policies::Policy;
 use super::real::Real;
 use super::routing::{RoutingCache, RoutingShape};
 use super::rows::blocks_of_mut;
@@ -102,11 +101,4 @@ fn first_probability<R: Real>(cache: &RoutingCache<'_, R>, token: usize, top_k: 
         .get(token * cache.shape.experts + expert)
         .filter(|_| expert < cache.shape.experts)
         .copied()
-}
-
-impl Router {
-    /// Whether gates are normalised after dropping, by [`normalise_kept`](super::normalise_kept), as DeepSpeed's are.
-    pub fn normalises_after_dropping(&self) -> bool {
-        matches!(self.config().policy, Policy::DeepSpeedTop2 { .. })
-    }
 }

@@ -175,6 +175,13 @@ pub fn input_noise<R: Real>(noise: InputNoise, random: &mut impl Rng, factors: &
 }
 
 /// `out = factors · values`: forward for tokens, backward for their gradients.
+///
+/// ```
+/// # use mixlet_core::moe::router::multiply;
+/// let mut out = [f32::NAN; 2];
+/// multiply(&[0.0, 1.25], &[3.0, 4.0], &mut out).unwrap();
+/// assert_eq!(out, [0.0, 5.0]);
+/// ```
 #[inline(always)]
 pub fn multiply<R: Real>(factors: &[R], values: &[R], out: &mut [R]) -> Result<(), RouterError> {
     check_length("factors", factors.len(), values.len())?;

@@ -215,7 +215,7 @@ pub struct RoutingCache<'a, R = f32> {
 
 /// Fills `draws` with the random numbers that a routing needs: as many as [`draws_len`](Router::draws_len) says.
 ///
-/// Normal ones come from the Box–Muller transform, in pairs.
+/// Normal ones come from the Box–Muller transform, in pairs; uniform ones have 24 bits, the same in both precisions.
 pub fn draw<R: Real>(router: &Router, phase: Phase, random: &mut impl Rng, draws: &mut [R]) {
     let noisy = matches!(router.config().policy.recipe(phase), Some(Recipe { scores: Scores::Noisy(_), .. }));
     if !noisy {

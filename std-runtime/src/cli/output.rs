@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use crate::error::{Error, Result, Shown};
+use crate::error::{Error, Result, Shown, Typed};
 use crate::output::is_standard_output;
+use crate::table::input::is_standard_input;
 
 /// Says something on standard error, in one line; names of files in it may hold anything.
 pub(super) fn log(kind: &str, text: &str) {
@@ -45,7 +46,13 @@ pub(super) fn print_json(value: &impl Serialize) -> Result<()> {
 /// Makes sure, before any work is done, that outputs can be written and that none of them is an input,
 /// or another output, or mixes with the JSON object.
 pub(super) fn check_paths(inputs: &[&Path], outputs: &[&Path], json: bool) -> Result<()> {
-    let inputs: Vec<PathBuf> = inputs.iter().map(|path| place(path)).collect();
+    let (piped, files): (Vec<&Path>, Vec<&Path>) = inputs.iter().partition(|path| is_standard_input(path));
+    if piped.len() > 1 {
+        return Err(Error::Options {
+            problem: "- is standard input, which is read once; name files for the other inputs",
+        });
+    }
+    let inputs: Vec<PathBuf> = files.into_iter().map(place).collect();
     let mut taken: Vec<PathBuf> = Vec::new();
     for &output in outputs {
         if is_standard_output(output) && json {
@@ -94,6 +101,9 @@ fn place(path: &Path) -> PathBuf {
 
 /// The file and its folder: the rest of the path says little.
 pub(super) fn title(path: &Path) -> String {
+    if is_standard_input(path) {
+        return "standard input".to_owned();
+    }
     let mut parts: Vec<_> = path.iter().rev().take(2).collect();
     parts.reverse();
     parts.iter().collect::<PathBuf>().display().to_string()
@@ -101,12 +111,7 @@ pub(super) fn title(path: &Path) -> String {
 
 /// The command that does this again, as one would type it.
 pub(super) fn command_line() -> String {
-    let plain = |character: char| character.is_alphanumeric() || "-_./=,:+@%".contains(character);
-    let typed = |word: String| match !word.is_empty() && word.chars().all(plain) {
-        true => word,
-        false => format!("'{}'", word.replace('\'', r"'\''")),
-    };
-    let words = std::env::args_os().skip(1).map(|word| typed(word.to_string_lossy().into_owned()));
+    let words = std::env::args_os().skip(1).map(|word| Typed(&word.to_string_lossy()).to_string());
     ["mixlet".to_owned()].into_iter().chain(words).collect::<Vec<_>>().join(" ")
 }
 

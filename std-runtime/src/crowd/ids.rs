@@ -1,11 +1,13 @@
 //! Names and their numbers: interned while a file is read, sorted when it ends.
 //!
 //! [`Interner`] numbers names in the order they come, [`Ids`] is the finished, sorted set. Names lie
-//! end to end in one text, so a name costs its bytes and an offset, not an allocation.
+//! end to end in one text, so a name costs its bytes and an offset, not an allocation. [`Integers`]
+//! is the short cut for ids that are their own numbers.
 //!
 //! The order is numeric if all names are integers (any length; equal numbers such as `7` and `007`
 //! are different names, ordered by their bytes), and by bytes otherwise.
 
+mod integers;
 mod interner;
 mod short;
 
@@ -14,6 +16,7 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+pub use integers::{Integers, RankedIntegers};
 pub use interner::{Interner, NameError};
 
 /// Sorted, distinct names; a name's number is its place.

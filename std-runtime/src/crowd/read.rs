@@ -8,6 +8,7 @@
 //! An answer takes 9 bytes while it is read (labels below 256 are bytes), 12 while it is grouped,
 //! and 4 in the end; names come on top.
 
+mod answer_tasks;
 mod columns;
 mod draft;
 mod known_workers;

@@ -1,6 +1,9 @@
-//! Text from files, made safe for a terminal: escaped and shortened.
+//! Text from files and names of files, made safe for a terminal or a shell.
 
 use std::fmt::{self, Write as _};
+use std::path::Path;
+
+use crate::table::input::is_standard_input;
 
 /// At most so many characters of a text, controls and what reorders a line escaped.
 ///
@@ -32,6 +35,39 @@ impl fmt::Display for Quoted<'_> {
     }
 }
 
+/// A word of a command as one would type it: in quotes where a shell would change it.
+///
+/// ```
+/// # use mixlet_runtime::error::Typed;
+/// assert_eq!(Typed("task=item").to_string(), "task=item");
+/// assert_eq!(Typed("task=item #").to_string(), "'task=item #'");
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Typed<'a>(pub &'a str);
+
+impl fmt::Display for Typed<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_plain = |character: char| character.is_alphanumeric() || "-_./=,:+@%".contains(character);
+        match !self.0.is_empty() && self.0.chars().all(is_plain) {
+            true => f.write_str(self.0),
+            false => write!(f, "'{}'", self.0.replace('\'', r"'\''")),
+        }
+    }
+}
+
+/// Where an input came from: its path, or standard input.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Source<'a>(pub &'a Path);
+
+impl fmt::Display for Source<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match is_standard_input(self.0) {
+            true => f.write_str("standard input"),
+            false => write!(f, "{}", self.0.display()),
+        }
+    }
+}
+
 fn escape(character: char, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let reorders =
         matches!(character, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
@@ -58,5 +94,20 @@ mod tests {
             assert_eq!(Quoted(text).to_string(), shown, "{text}");
         }
         assert_eq!(Shown("שלום 🦜", 6).to_string(), "שלום 🦜");
+    }
+
+    #[test]
+    fn typed_words_are_one_word_for_a_shell() {
+        for (word, typed) in [
+            ("worker=who", "worker=who"),
+            ("é/a-b_c.csv", "é/a-b_c.csv"),
+            ("", "''"),
+            ("a b", "'a b'"),
+            ("#", "'#'"),
+            ("$HOME`ls`", "'$HOME`ls`'"),
+            ("it's", r"'it'\''s'"),
+        ] {
+            assert_eq!(Typed(word).to_string(), typed);
+        }
     }
 }

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use super::{Quoted, Shown, ValueProblem};
+use super::shown::Source;
+use super::{Quoted, Shown, Typed, ValueProblem};
 
 /// What can be wrong with a table file, or with one of its rows.
 #[derive(Clone, Debug, PartialEq)]
@@ -212,9 +213,10 @@ impl TableProblem {
         match self {
             Self::MissingColumn { role, name, header, candidate } => {
                 let candidate = Shown(candidate.as_deref().unwrap_or("NAME"), 80);
+                let mapping = format!("{role}={candidate}");
                 let header = header.join(",");
                 write!(f, "no column {} among {}; ", Quoted(name), Quoted(&header))?;
-                write!(f, "name it with --columns {role}={candidate}")
+                write!(f, "name it with --columns {}", Typed(&mapping))
             }
             Self::RepeatedColumn { name } => {
                 write!(f, "two columns are named {}, expected one; rename the other", Quoted(name))
@@ -331,8 +333,7 @@ impl TableProblem {
                 write!(f, "unknown label {label}, expected one of {known}; correct it or remove the row")
             }
             Self::NoSharedTask { answers } => {
-                let answers =
-                    answers.as_ref().map_or("the answers".into(), |path| path.display().to_string());
+                let answers = answers.as_ref().map_or("the answers".into(), |path| Source(path).to_string());
                 write!(f, "none of its tasks is among those of {answers}; check that both use the same ids")
             }
             Self::NoGold => write!(

@@ -1,17 +1,20 @@
 //! Information of pairs of columns, over all rows or within classes: stripe by stripe, over threads.
 
+mod kernels;
+
 use mixlet_core::em::EmError;
 use mixlet_core::observations::{MISSING, PackedRows, RowsError, row_words};
 use mixlet_core::select::columns::{
-    self, Indicators, LANES, PairTables, Stripe, fill_indicators, fill_indicators_of_bits,
-    information_scratch_len, transpose, weigh_scratch_len,
+    Indicators, LANES, PairTables, Stripe, fill_indicators, fill_indicators_of_bits, information_scratch_len,
+    transpose, weigh_scratch_len,
 };
 use mixlet_core::select::{Estimator, Residue};
 use rayon::prelude::*;
 
 use super::RowsView;
 use crate::error::Result;
-use crate::simd::{Kernel, wide, wide_counts};
+use crate::simd::{wide, wide_counts};
+use kernels::{CountPairs, Information, Margins, WeighPairs};
 
 /// Dense rows as indicators, ready for pair tables.
 #[derive(Debug)]
@@ -161,6 +164,19 @@ impl<'a> ColumnPairs<'a> {
             }
         }
         Ok(sums)
+    }
+
+    /// Which columns show more than one code, by the weights of the first class.
+    pub fn varying(&self, classes: &Classes) -> Result<Vec<bool>> {
+        let indicators = self.indicators()?;
+        let (margins, mass) = (&classes.margins[0], classes.masses[0]);
+        let varies = |column: usize| {
+            let shown = &margins[indicators.column(column)];
+            // Code 0 without a bit of its own has what the others leave, up to rounding.
+            let left_over = indicators.is_implied() && mass - shown.iter().sum::<f64>() > 1e-12 * mass;
+            shown.iter().filter(|&&margin| margin > 0.0).count() + usize::from(left_over) > 1
+        };
+        Ok((0..self.columns()).map(varies).collect())
     }
 
     /// What the classes leave unexplained.
@@ -376,66 +392,4 @@ fn pairs_below<'p>(
         pairs.map(move |(&partner, &value)| ([column, partner as usize], value))
     })
     .filter(|([column, partner], _)| column > partner)
-}
-
-struct Margins<'a> {
-    bits: PackedRows<'a>,
-    weights: &'a [f64],
-    margins: &'a mut [f64],
-}
-
-impl Kernel for Margins<'_> {
-    type Output = Result<f64, EmError>;
-
-    #[inline(always)]
-    fn run(self) -> Self::Output {
-        columns::add_margins(self.bits, Some(self.weights), self.margins)
-    }
-}
-
-struct CountPairs<'a> {
-    stripe: Stripe<'a>,
-    columns: PackedRows<'a>,
-    sums: &'a mut [f64],
-}
-
-impl Kernel for CountPairs<'_> {
-    type Output = Result<(), EmError>;
-
-    #[inline(always)]
-    fn run(self) -> Self::Output {
-        columns::count_pairs(self.stripe, self.columns, self.sums)
-    }
-}
-
-struct WeighPairs<'a> {
-    stripe: Stripe<'a>,
-    weights: &'a [f64],
-    sums: &'a mut [f64],
-    scratch: &'a mut [f64],
-}
-
-impl Kernel for WeighPairs<'_> {
-    type Output = Result<(), EmError>;
-
-    #[inline(always)]
-    fn run(self) -> Self::Output {
-        columns::weigh_pairs(self.stripe, self.weights, self.sums, self.scratch)
-    }
-}
-
-struct Information<'a> {
-    tables: PairTables<'a>,
-    estimator: Estimator,
-    out: &'a mut [f64],
-    scratch: &'a mut [f64],
-}
-
-impl Kernel for Information<'_> {
-    type Output = Result<(), EmError>;
-
-    #[inline(always)]
-    fn run(self) -> Self::Output {
-        self.tables.information(self.estimator, self.out, self.scratch)
-    }
 }

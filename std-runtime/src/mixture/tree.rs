@@ -181,10 +181,11 @@ fn fit_node(
     let all: Vec<u32> = (0..rows.columns() as u32).collect();
     let here = Gathered::new(rows, &reached.rows, &all);
     let pairs = ColumnPairs::new(here.view()?)?;
-    let information = pairs.information(&pairs.whole(Some(&reached.weights))?, options.estimator)?;
+    let whole = pairs.whole(Some(&reached.weights))?;
+    let (information, varying) = (pairs.information(&whole, options.estimator)?, pairs.varying(&whole)?);
     let mut columns = vec![0; rows.columns()];
     order_by_information(&information, &mut columns);
-    columns.retain(|&column| information[column as usize] > 0.0);
+    columns.retain(|&column| varying[column as usize]);
     columns.truncate(options.columns);
     if columns.len() < 2 {
         return Ok(None);

@@ -22,13 +22,18 @@ pub(crate) struct Input {
 }
 
 impl Input {
-    /// Opens a file and looks at its first two bytes: names say nothing about gzip.
+    /// Opens a file, or standard input for `-`, and looks at its first two bytes: names say nothing about gzip.
     pub fn open(path: &Path) -> Result<Self> {
         let fail = |what, source| Error::Io { path: path.to_owned(), what, source };
-        let file = File::open(path).map_err(|source| fail("open", source))?;
-        let total = file.metadata().map_or(0, |metadata| metadata.len());
+        let (bytes, total): (Box<dyn Read>, _) = if is_standard_input(path) {
+            (Box::new(io::stdin()), 0)
+        } else {
+            let file = File::open(path).map_err(|source| fail("open", source))?;
+            let total = file.metadata().map_or(0, |metadata| metadata.len());
+            (Box::new(file), total)
+        };
         let read = Rc::new(Cell::new(0));
-        let mut file = Counted { file, read: Rc::clone(&read) };
+        let mut file = Counted { bytes, read: Rc::clone(&read) };
         let mut magic = [0; 2];
         let len = read_full(&mut file, &mut magic).map_err(|source| fail("read", source))?;
         let whole = Cursor::new(magic).take(len as u64).chain(file);
@@ -73,15 +78,20 @@ impl Input {
     }
 }
 
+/// Whether a path stands for standard input.
+pub(crate) fn is_standard_input(path: &Path) -> bool {
+    path == Path::new("-")
+}
+
 /// Counts what is read from a file.
 struct Counted {
-    file: File,
+    bytes: Box<dyn Read>,
     read: Rc<Cell<u64>>,
 }
 
 impl Read for Counted {
     fn read(&mut self, space: &mut [u8]) -> io::Result<usize> {
-        let len = self.file.read(space)?;
+        let len = self.bytes.read(space)?;
         self.read.set(self.read.get() + len as u64);
         Ok(len)
     }

@@ -49,6 +49,10 @@ impl<'a> PairTables<'a> {
         let partner = self.stripe.columns().get(nth).map_or(indicators.columns(), |&column| column as usize);
         let len = indicators.levels(column) * indicators.levels(partner);
         check_length("table", out.len(), len)?;
+        if column < self.stripe.from() {
+            out.fill(0.0);
+            return Ok(());
+        }
         self.fill(column, (partner, lane), out);
         Ok(())
     }
@@ -138,7 +142,7 @@ impl<'a> PairTables<'a> {
     }
 
     fn sum(&self, indicator: usize, lane: usize) -> f64 {
-        let place = indicator.wrapping_sub(self.stripe.first_indicator()) * LANES + lane % LANES;
+        let place = indicator.saturating_sub(self.stripe.first_indicator()) * LANES + lane % LANES;
         self.sums.get(lane / LANES * self.stripe.block_len() + place).copied().unwrap_or(0.0)
     }
 

@@ -63,18 +63,18 @@ fn fit_options(options: &FitOptions, crowd: &Crowd, read: &ReadOptions) -> Resul
     let known_labels = options.knowledge.known_labels.as_deref();
     let known_labels = known_labels.map(|path| read_task_labels(path, crowd, read)).transpose()?;
     let start = match &options.model.start {
-        StartOption::Vote => Start::Vote,
-        StartOption::Spectral => Start::Spectral,
-        StartOption::Random => Start::Random,
-        StartOption::File(path) => given_start(path, crowd, known_labels.as_deref(), read)?,
+        None | Some(StartOption::Vote) => Start::Vote,
+        Some(StartOption::Spectral) => Start::Spectral,
+        Some(StartOption::Random) => Start::Random,
+        Some(StartOption::File(path)) => given_start(path, crowd, known_labels.as_deref(), read)?,
     };
     let known_workers = options.knowledge.known_workers.as_deref();
     Ok(fit::FitOptions {
         method: options.model.method,
-        uniform_shares: options.model.prior == Shares::Uniform,
+        uniform_shares: options.model.prior == Some(Shares::Uniform),
         start,
         settings: options.settings(),
-        pseudocount: options.model.pseudocount,
+        pseudocount: options.model.pseudocount.unwrap_or_default(),
         known_labels,
         earlier: known_workers.map(|path| earlier_counts(path, crowd, read)).transpose()?,
         pooled: None,

@@ -17,7 +17,8 @@ use crate::output::is_standard_output;
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct FitOptions {
-    /// Who said what: CSV or TSV, also gzip, with columns task, worker and label in any order
+    /// Who said what: CSV or TSV, also gzip, with columns task, worker and label in any order;
+    /// - is standard input
     #[arg(value_name = "ANSWERS")]
     pub answers: PathBuf,
     #[command(flatten)]
@@ -63,21 +64,22 @@ pub(in crate::cli) struct Model {
     /// How labels are found
     #[arg(long, value_enum, default_value_t = Method::DawidSkene)]
     pub method: Method,
-    /// What is assumed about the shares of the classes
-    #[arg(long, value_enum, default_value_t = Shares::Free)]
-    pub prior: Shares,
-    /// Where the fit starts: vote, spectral, random, or a file of labels as --labels writes it
-    #[arg(long, value_name = "vote|spectral|random|FILE", default_value = "vote")]
-    pub start: StartOption,
-    /// Rounds at most
-    #[arg(long, value_name = "N", default_value = "500", value_parser = clap::value_parser!(u32).range(1..))]
-    pub rounds: u32,
-    /// Stop when the objective gains less than this share of its size; 0 does all rounds
-    #[arg(long, value_name = "X", default_value = "1e-7", value_parser = usage::not_negative, allow_negative_numbers = true)]
-    pub tolerance: f64,
+    /// What is assumed about the shares of the classes [default: free]
+    #[arg(long, value_enum)]
+    pub prior: Option<Shares>,
+    /// Where the fit starts: vote, spectral, random, or a file of labels as --labels writes it [default: vote]
+    #[arg(long, value_name = "vote|spectral|random|FILE")]
+    pub start: Option<StartOption>,
+    /// Rounds at most [default: 500]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub rounds: Option<u32>,
+    /// Stop when the objective gains less than this share of its size; 0 does all rounds [default: 1e-7]
+    #[arg(long, value_name = "X", value_parser = usage::not_negative, allow_negative_numbers = true)]
+    pub tolerance: Option<f64>,
     /// What workers are assumed to have answered before: like the crowd, or so many answers of each kind
-    #[arg(long, value_name = "pooled|S", default_value = "pooled", value_parser = pseudocount, allow_negative_numbers = true)]
-    pub pseudocount: Pseudocount,
+    /// [default: pooled]
+    #[arg(long, value_name = "pooled|S", value_parser = pseudocount, allow_negative_numbers = true)]
+    pub pseudocount: Option<Pseudocount>,
     /// Whose answers speak: everybody's, as many as the answers justify, or the first N by information
     #[arg(long, value_name = "all|auto|N", default_value = "all", value_parser = select, allow_negative_numbers = true)]
     pub select: Select,
@@ -157,17 +159,40 @@ fn select(text: &str) -> Result<Select, String> {
     }
 }
 
+impl Model {
+    /// Options that the method does not look at are a mistake.
+    fn check(&self) -> Result<()> {
+        let problem = match self.select {
+            _ if self.method != Method::MajorityVote => return Ok(()),
+            _ if self.pseudocount.is_some() => {
+                "--method majority-vote assumes nothing about workers; leave out --pseudocount"
+            }
+            // Looking for the number of workers compares fits, whatever the method is.
+            Select::Auto => return Ok(()),
+            _ if self.prior.is_some() => {
+                "--method majority-vote assumes nothing about classes; leave out --prior"
+            }
+            _ if self.start.is_some() => "--method majority-vote starts nowhere; leave out --start",
+            _ if self.rounds.is_some() => "--method majority-vote has no rounds; leave out --rounds",
+            _ if self.tolerance.is_some() => "--method majority-vote has no rounds; leave out --tolerance",
+            _ => return Ok(()),
+        };
+        Err(Error::Options { problem })
+    }
+}
+
 impl FitOptions {
     /// Makes sure that the options go together and that no file is lost.
     pub fn check(&self) -> Result<()> {
         self.gold.check()?;
+        self.model.check()?;
         if self.knowledge.known_workers.is_some() && self.model.method != Method::DawidSkene {
             return Err(Error::Options {
                 problem: "--known-workers needs --method dawid-skene: the other methods have no confusion matrices",
             });
         }
         let start = match &self.model.start {
-            StartOption::File(path) => Some(path.clone()),
+            Some(StartOption::File(path)) => Some(path.clone()),
             _ => None,
         };
         let files = [&self.gold.gold, &self.knowledge.known_labels, &self.knowledge.known_workers, &start];
@@ -177,7 +202,11 @@ impl FitOptions {
 
     /// When the fit ends.
     pub fn settings(&self) -> FitSettings {
-        FitSettings { rounds: self.model.rounds, tolerance: self.model.tolerance }
+        let default = FitSettings::default();
+        FitSettings {
+            rounds: self.model.rounds.unwrap_or(default.rounds),
+            tolerance: self.model.tolerance.unwrap_or(default.tolerance),
+        }
     }
 }
 

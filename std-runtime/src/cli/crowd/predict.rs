@@ -24,7 +24,7 @@ pub(in crate::cli) struct PredictOptions {
     /// A model that `mixlet crowd fit --save` wrote
     #[arg(value_name = "MODEL")]
     model: PathBuf,
-    /// New answers of the same workers, with the same labels
+    /// New answers of the same workers, with the same labels; - is standard input
     #[arg(value_name = "ANSWERS")]
     answers: PathBuf,
     #[command(flatten)]

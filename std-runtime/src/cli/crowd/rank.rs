@@ -7,9 +7,9 @@ use clap::{Args, ValueEnum};
 use mixlet_core::select::{Estimator, order_by_information};
 use serde::Serialize;
 
-use super::{Format, Gold};
+use super::{Format, Gold, given};
 use crate::cli::Common;
-use crate::cli::output::{print, print_json};
+use crate::cli::output::{check_paths, print, print_json};
 use crate::cli::progress::Progress;
 use crate::crowd::Crowd;
 use crate::crowd::analysis::information;
@@ -21,7 +21,8 @@ use crate::report::number::{count, significant};
 #[derive(Args)]
 #[command(after_help = EXAMPLES)]
 pub(in crate::cli) struct RankOptions {
-    /// Who said what: CSV or TSV, also gzip, with columns task, worker and label in any order
+    /// Who said what: CSV or TSV, also gzip, with columns task, worker and label in any order;
+    /// - is standard input
     #[arg(value_name = "ANSWERS")]
     answers: PathBuf,
     #[command(flatten)]
@@ -87,6 +88,8 @@ struct RankedWorker<'a> {
 /// Runs the command.
 pub(super) fn run(options: &RankOptions) -> Result<()> {
     options.gold.check()?;
+    let inputs: Vec<&Path> = given([&options.gold.gold]).chain([options.answers.as_path()]).collect();
+    check_paths(&inputs, &[], options.common.json)?;
     options.common.start()?;
     let mut progress = Progress::new();
     let read_options = options.gold.read_options(&options.format);

@@ -25,6 +25,22 @@ pub(super) fn pack(name: &[u8]) -> Option<u64> {
     }
 }
 
+/// The value of a packed name that is a plain integer: only digits, the first of which is no needless zero.
+#[inline]
+pub(super) fn plain_integer(key: u64) -> Option<u32> {
+    let free_bits = key.leading_zeros() & 56;
+    // Zeros in front make eight digits of any number; a digit stays one when six is added.
+    let digits = key << free_bits | ZEROS & !(u64::MAX << free_bits);
+    let are_digits = (digits & HIGH_HALVES == ZEROS) & (digits.wrapping_add(SIXES) & HIGH_HALVES == ZEROS);
+    let has_needless_zero = key & 0xff == u64::from(b'0') && key > 0xff;
+    (are_digits && !has_needless_zero).then(|| decimal(key) as u32)
+}
+
+/// The high half of every byte.
+const HIGH_HALVES: u64 = 0xf0f0_f0f0_f0f0_f0f0;
+const ZEROS: u64 = u64::from_ne_bytes([b'0'; 8]);
+const SIXES: u64 = u64::from_ne_bytes([6; 8]);
+
 /// A name that finds no place this near its home makes the table change its hash.
 const FARTHEST: usize = 1024;
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::answer_tasks::AnswerTasks;
 use super::task_labels::unknown_label;
 use super::{ReadOptions, check_has_rows, file_problem, intern_field};
 use crate::crowd::answers::{Crowd, Grouped, NO_LABEL, Repeats};
@@ -9,17 +10,13 @@ use crate::crowd::ids::{Ids, Interner};
 use crate::error::{Error, Result, TableProblem};
 use crate::table::{Progress, Row, Table};
 
-/// Rows to look ahead by.
-const AHEAD: usize = 32;
-
 /// Answers that are not yet grouped.
 pub(super) struct Draft {
-    pub tasks: Interner,
+    pub tasks: AnswerTasks,
     pub workers: Interner,
     pub labels: Interner,
     /// Answers left out because their worker is not among the known ones.
     pub unknown_answers: u64,
-    answer_tasks: Vec<u32>,
     answer_workers: Vec<u32>,
     answer_labels: Codes,
     /// Kept only where an error may have to name lines.
@@ -47,11 +44,10 @@ impl Draft {
     /// No answers, no names.
     pub fn new(options: &ReadOptions) -> Self {
         Self {
-            tasks: Interner::new(),
+            tasks: AnswerTasks::default(),
             workers: Interner::new(),
             labels: Interner::new(),
             unknown_answers: 0,
-            answer_tasks: Vec::new(),
             answer_workers: Vec::new(),
             answer_labels: Codes::Bytes(Vec::new()),
             lines: (options.repeats == Repeats::Error).then(Lines::default),
@@ -80,18 +76,9 @@ impl Draft {
         while let Some(row) = table.next_row()? {
             rows += 1;
             self.add(&row, columns, filter)?;
-            if rows % AHEAD as u64 == 0 && self.is_shuffled() {
-                self.tasks.approach(table.upcoming(columns[0], AHEAD));
-            }
+            self.tasks.look_ahead(&table, columns[0], rows);
         }
         check_has_rows(&table, rows)
-    }
-
-    /// Whether most of the last answers are to another task than the answer before.
-    fn is_shuffled(&self) -> bool {
-        let recent = self.answer_tasks.len().saturating_sub(AHEAD);
-        let changes = self.answer_tasks[recent..].windows(2).filter(|pair| pair[0] != pair[1]).count();
-        changes > AHEAD / 2
     }
 
     #[inline]
@@ -107,7 +94,7 @@ impl Draft {
                 return intern_field(row, worker, &mut self.workers).map(drop);
             }
         }
-        let task = intern_field(row, task, &mut self.tasks)?;
+        let task = self.tasks.intern(row, task)?;
         let worker = intern_field(row, worker, &mut self.workers)?;
         let label = intern_field(row, label, &mut self.labels)?;
         if label as usize >= filter.labels {
@@ -118,13 +105,13 @@ impl Draft {
             self.unknown_answers += 1;
             return Ok(());
         }
-        if self.answer_tasks.len() == u32::MAX as usize {
+        if self.tasks.len() == u32::MAX as usize {
             return Err(row.problem(TableProblem::TooManyAnswers));
         }
         if let Some(lines) = &mut self.lines {
-            lines.push(self.answer_tasks.len(), row.line());
+            lines.push(self.tasks.len(), row.line());
         }
-        self.answer_tasks.push(task);
+        self.tasks.push(task);
         self.answer_workers.push(worker);
         self.answer_labels.push(label);
         Ok(())
@@ -132,34 +119,35 @@ impl Draft {
 
     /// Sorts the names and groups the answers. `gold` has `(task, label)` in numbers of the draft.
     pub fn finish(mut self, path: &Path, rule: Repeats, gold: Option<Vec<(u32, u32)>>) -> Result<Crowd> {
-        let (tasks, task_places) = std::mem::take(&mut self.tasks).finish();
-        self.answer_tasks.iter_mut().for_each(|task| *task = task_places[*task as usize]);
+        let (tasks, answer_tasks, task_places) = std::mem::take(&mut self.tasks).finish();
         let (workers, worker_places) = std::mem::take(&mut self.workers).finish();
         let (labels, label_places) = std::mem::take(&mut self.labels).finish();
-        let gold = gold.map(|pairs| {
+        let gold = gold.map(|mut pairs| {
+            task_places.replace(pairs.iter_mut().map(|(task, _)| task));
             let mut gold = vec![NO_LABEL; tasks.len()];
             for (task, label) in pairs {
-                gold[task_places[task as usize] as usize] = label_places[label as usize];
+                gold[task as usize] = label_places[label as usize];
             }
             gold
         });
         drop(task_places);
-        self.group(path, rule, Named { tasks, workers, labels, gold }, [&worker_places, &label_places])
+        let named = Named { tasks, answer_tasks, workers, labels, gold };
+        self.group(path, rule, named, [&worker_places, &label_places])
     }
 
     /// Sorts the tasks and groups the answers, of known workers and with known labels.
     pub fn finish_known(mut self, path: &Path, rule: Repeats, workers: &Ids, labels: &Ids) -> Result<Crowd> {
-        let (tasks, places) = std::mem::take(&mut self.tasks).finish();
-        self.answer_tasks.iter_mut().for_each(|task| *task = places[*task as usize]);
+        let (tasks, answer_tasks, _) = std::mem::take(&mut self.tasks).finish();
         let same = |ids: &Ids| -> Vec<u32> { (0..ids.len() as u32).collect() };
         let places = [same(workers), same(labels)];
-        let named = Named { tasks, workers: workers.clone(), labels: labels.clone(), gold: None };
+        let (workers, labels) = (workers.clone(), labels.clone());
+        let named = Named { tasks, answer_tasks, workers, labels, gold: None };
         self.group(path, rule, named, [&places[0], &places[1]])
     }
 
     fn group(self, path: &Path, rule: Repeats, named: Named, places: [&[u32]; 2]) -> Result<Crowd> {
-        let Self { answer_tasks, answer_workers, answer_labels, lines, .. } = self;
-        let Named { tasks, workers, labels, gold } = named;
+        let Self { answer_workers, answer_labels, lines, .. } = self;
+        let Named { tasks, answer_tasks, workers, labels, gold } = named;
         let (worker_count, label_count) = (workers.len(), labels.len() as u32);
         if u32::try_from(worker_count * labels.len()).is_err() {
             let (workers, labels) = (worker_count, labels.len());
@@ -184,9 +172,10 @@ impl Draft {
     }
 }
 
-/// The sorted names of a crowd, and its gold.
+/// The sorted names of a crowd, its gold, and the places of the tasks that were answered.
 struct Named {
     tasks: Ids,
+    answer_tasks: Vec<u32>,
     workers: Ids,
     labels: Ids,
     gold: Option<Vec<u32>>,

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::answer_tasks::AnswerTasks;
 use super::{ReadOptions, intern_field};
 use crate::crowd::answers::{Crowd, NO_LABEL};
 use crate::crowd::ids::Interner;
@@ -70,7 +71,7 @@ impl TaskLabels {
     /// `(task, label)` in the numbers of a draft, whose labels are added to.
     pub fn pairs(
         &self,
-        tasks: &Interner,
+        tasks: &AnswerTasks,
         labels: &mut Interner,
         options: &ReadOptions,
         answers: &Path,

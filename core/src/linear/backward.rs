@@ -1,0 +1,142 @@
+//! Gradients of a product: of its input (overwritten), of its weights and bias (added to).
+
+use super::panel::tile_of_panel;
+use super::{Arith, DEPTH, LinearShape, PANEL, Scratch, ScratchLen, TILE};
+use crate::matrix::{MatMut, MatRef, ShapeError, check_length};
+use crate::weights::Weights;
+
+/// Rows whose gradients are transposed together.
+const ROWS: usize = 128;
+/// Outputs whose gradients are transposed together.
+const OUTPUTS: usize = 512;
+
+/// What becomes of an output's former content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Write {
+    /// It is lost.
+    Overwrite,
+    /// It is added to.
+    Add,
+}
+
+/// The memory [`linear_backward_input`] works in.
+pub fn linear_backward_input_scratch_len(shape: LinearShape) -> ScratchLen {
+    ScratchLen { floats: shape.outputs.min(DEPTH) * PANEL, ..ScratchLen::default() }
+}
+
+/// `grad_x[r, i] = Σ_o grad_out[r, o] · weights[o, i]`.
+#[inline(always)]
+pub fn linear_backward_input<A: Arith>(
+    weights: Weights<'_>,
+    grad_out: MatRef<'_>,
+    mut grad_x: MatMut<'_>,
+    write: Write,
+    scratch: Scratch<'_>,
+) -> Result<(), ShapeError> {
+    let shape = LinearShape { rows: grad_out.rows(), inputs: weights.inputs(), outputs: weights.outputs() };
+    check_length("an output gradient's row", grad_out.columns(), shape.outputs)?;
+    check_length("the input gradient, in rows,", grad_x.rows(), shape.rows)?;
+    check_length("an input gradient's row", grad_x.columns(), shape.inputs)?;
+    scratch.check(linear_backward_input_scratch_len(shape))?;
+    if write == Write::Overwrite {
+        grad_x.values().fill(0.0);
+    }
+    let (panel, _) = scratch.floats.as_chunks_mut::<PANEL>();
+    for input in (0..shape.inputs).step_by(PANEL) {
+        for first in (0..shape.outputs).step_by(DEPTH) {
+            let depth = (shape.outputs - first).min(DEPTH);
+            let Some(panel) = panel.get_mut(..depth) else { continue };
+            for (output, row) in panel.iter_mut().enumerate() {
+                weights.widen(first + output, input, row);
+            }
+            for start in (0..shape.rows).step_by(TILE) {
+                let row =
+                    |r: usize| grad_out.row((start + r).min(shape.rows - 1)).and_then(|row| row.get(first..));
+                let rows = core::array::from_fn(|r| row(r).unwrap_or_default());
+                add_tile(&tile_of_panel::<A>(rows, panel), (start, input), grad_x.as_mut());
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The memory [`linear_backward_weights`] works in.
+pub fn linear_backward_weights_scratch_len(shape: LinearShape) -> ScratchLen {
+    let rows = shape.rows.min(ROWS);
+    ScratchLen { floats: rows * (PANEL + shape.outputs.min(OUTPUTS)), ..ScratchLen::default() }
+}
+
+/// `grad_weights[o, i] += Σ_r grad_out[r, o] · x[r, i]`.
+#[inline(always)]
+pub fn linear_backward_weights<A: Arith>(
+    grad_out: MatRef<'_>,
+    x: MatRef<'_>,
+    mut grad_weights: MatMut<'_>,
+    scratch: Scratch<'_>,
+) -> Result<(), ShapeError> {
+    let shape = LinearShape { rows: x.rows(), inputs: x.columns(), outputs: grad_out.columns() };
+    check_length("the output gradient, in rows,", grad_out.rows(), shape.rows)?;
+    check_length("the weight gradient, in rows,", grad_weights.rows(), shape.outputs)?;
+    check_length("a weight gradient's row", grad_weights.columns(), shape.inputs)?;
+    scratch.check(linear_backward_weights_scratch_len(shape))?;
+    for start in (0..shape.rows).step_by(ROWS) {
+        let rows = start..shape.rows.min(start + ROWS);
+        let (grad_out, x) = (grad_out.row_range(rows.clone())?, x.row_range(rows.clone())?);
+        let (panel, transposed) = scratch.floats.split_at_mut((rows.len() * PANEL).min(scratch.floats.len()));
+        for first in (0..shape.outputs).step_by(OUTPUTS) {
+            let outputs = first..shape.outputs.min(first + OUTPUTS);
+            transpose(grad_out, outputs.start, transposed);
+            let grad_weights = grad_weights.row_range(outputs)?;
+            add_outer::<A>(transposed, x, grad_weights, panel);
+        }
+    }
+    Ok(())
+}
+
+/// `grad_bias[o] += Σ_r grad_out[r, o]`.
+#[inline(always)]
+pub fn linear_backward_bias(grad_out: MatRef<'_>, grad_bias: &mut [f32]) -> Result<(), ShapeError> {
+    check_length("the bias gradient", grad_bias.len(), grad_out.columns())?;
+    for row in grad_out.each_row() {
+        grad_bias.iter_mut().zip(row).for_each(|(sum, grad)| *sum += grad);
+    }
+    Ok(())
+}
+
+/// `out[o][r] = grad[r, first + o]` for as many outputs as fit.
+#[inline(always)]
+fn transpose(grad: MatRef<'_>, first: usize, out: &mut [f32]) {
+    let rows = grad.rows();
+    for (r, row) in grad.each_row().enumerate() {
+        let column = out.iter_mut().skip(r).step_by(rows.max(1));
+        column.zip(row.iter().skip(first)).for_each(|(out, grad)| *out = *grad);
+    }
+}
+
+/// `grad_weights[o, i] += Σ_r transposed[o][r] · x[r, i]`.
+#[inline(always)]
+fn add_outer<A: Arith>(transposed: &[f32], x: MatRef<'_>, mut grad_weights: MatMut<'_>, panel: &mut [f32]) {
+    let (panel, _) = panel.as_chunks_mut::<PANEL>();
+    let (rows, outputs) = (x.rows(), grad_weights.rows());
+    for input in (0..x.columns()).step_by(PANEL) {
+        for (out, row) in panel.iter_mut().zip(x.each_row()) {
+            let values = row.get(input..).unwrap_or_default();
+            out.fill(0.0);
+            out.iter_mut().zip(values).for_each(|(out, value)| *out = *value);
+        }
+        for output in (0..outputs).step_by(TILE) {
+            let row = |n: usize| transposed.get(n * rows..(n + 1) * rows).unwrap_or_default();
+            let grads = core::array::from_fn(|n| row((output + n).min(outputs - 1)));
+            add_tile(&tile_of_panel::<A>(grads, panel), (output, input), grad_weights.as_mut());
+        }
+    }
+}
+
+/// `out[row + t, column + c] += sums[t][c]` as far as there are rows and columns.
+#[inline(always)]
+fn add_tile(sums: &[[f32; PANEL]; TILE], (row, column): (usize, usize), mut out: MatMut<'_>) {
+    let columns = out.columns().max(1);
+    for (out, sums) in out.values().chunks_exact_mut(columns).skip(row).zip(sums) {
+        out.iter_mut().skip(column).zip(sums).for_each(|(out, sum)| *out += sum);
+    }
+}
