@@ -32,7 +32,7 @@ fn json_is_one_object_with_the_promised_keys() {
                     selected_error_rate separation share_error_rate shares sizes steps stop truth warnings";
     assert_eq!(keys(&json), expected.split_whitespace().collect::<Vec<_>>());
     assert_eq!(keys(&json["seconds"]), ["fit", "read"]);
-    assert_eq!(keys(&json["held_out"]), ["error_rate", "log_likelihood", "rows"]);
+    assert_eq!(keys(&json["held_out"]), ["error_rate", "log_likelihood", "rows", "weight"]);
     let counts = ["rows", "columns", "classes"].map(|key| json[key].as_u64().unwrap());
     assert_eq!(counts, [300, 9, 3]);
     assert_eq!(
@@ -191,6 +191,27 @@ fn a_tree_says_how_many_leaves_it_grew() {
     assert!((2..=8).contains(&leaves) && json["depth"].as_u64() == Some(3), "{json}");
     assert_eq!(json["shares"].as_array().unwrap().len() as u64, leaves);
     assert!(!json["selected"].as_array().unwrap().is_empty());
+    let printed = folder.done("fit bars-idx3-ubyte --method tree --depth 3 --select 6").out;
+    assert!(printed.contains(" of a tree, depth 3, "), "{printed}");
+}
+
+#[test]
+fn more_classes_than_are_shown_are_counted() {
+    let folder = Folder::new();
+    let printed = folder.done("fit bars-idx3-ubyte --classes 21 --rounds 3").out;
+    assert!(printed.contains(", … (21 in all)"), "{printed}");
+}
+
+#[test]
+fn held_out_rows_count_as_much_as_they_weigh() {
+    let folder = Folder::new();
+    let row = |nth: usize| format!("{},{},{},3\n", nth % 2, nth % 2, nth / 2 % 2);
+    folder.write("w.csv", &("a,b,c,w\n".to_owned() + &(0..40).map(row).collect::<String>()));
+    let json = folder.done("fit w.csv --classes 2 --weights w --held-out 0.25 --json").json();
+    let (held_out, of_candidate) = (&json["held_out"], &json["candidates"][0]["held_out"]);
+    assert_eq!((held_out["rows"].as_u64(), held_out["weight"].as_f64()), (Some(10), Some(30.0)));
+    let per_row = held_out["log_likelihood"].as_f64().unwrap() / 30.0;
+    assert!((per_row - of_candidate.as_f64().unwrap()).abs() < 1e-12, "{json}");
 }
 
 #[test]

@@ -98,6 +98,7 @@ fn wrong_files_are_named_with_place_and_remedy_and_code_1() {
     folder.write("ragged.csv", "a,b\n1,0\n1\n");
     folder.write("three.csv", "a,b\n1,0\n0,1\n2,0\n");
     folder.write("same.csv", "a,b\n1,0\n1,0\n1,0\n");
+    folder.write("weightless.csv", "a,b,w\n1,0,0\n0,1,0\n0,0,0\n");
     folder.write("header.csv", "a,b\n");
     folder.write("empty.csv", "");
     folder.write("short.csv", "red\ngreen\n");
@@ -125,6 +126,10 @@ fn wrong_files_are_named_with_place_and_remedy_and_code_1() {
             "fit same.csv --classes 2",
             "nothing in 2 columns tells rows apart: each holds one value only; check the file, \
              or compare numbers with --threshold",
+        ),
+        (
+            "fit weightless.csv --classes 2 --weights w",
+            "--weights gives every one of 3 rows a weight of 0, expected some above; check the weights",
         ),
         (
             "fit header.csv --classes 2",

@@ -36,6 +36,11 @@ pub enum MixtureProblem {
         /// Number of columns.
         columns: usize,
     },
+    /// All weights are zero.
+    NoWeight {
+        /// How many rows there are.
+        rows: usize,
+    },
     /// No column holds two values.
     AllConstant {
         /// Number of columns.
@@ -66,6 +71,13 @@ impl fmt::Display for MixtureProblem {
                 write!(
                     f,
                     "--image {height}x{width} does not fit {columns}, expected sides whose product that is"
+                )
+            }
+            Self::NoWeight { rows } => {
+                let rows = things(rows, "row");
+                write!(
+                    f,
+                    "--weights gives every one of {rows} a weight of 0, expected some above; check the weights"
                 )
             }
             Self::AllConstant { columns } => {

@@ -87,6 +87,8 @@ pub struct Seconds {
 pub struct HeldOut {
     /// Their number.
     pub rows: usize,
+    /// What they count together.
+    pub weight: f64,
     /// Log-likelihood of all of them, in nats.
     pub log_likelihood: f64,
     /// The share of them whose label is not the most likely one by class shares of the fitted rows.
@@ -335,6 +337,9 @@ fn check(rows: &Rows, options: &AnalysisOptions) -> Result<()> {
     }
     if columns::varying(rows).all(|varies| !varies) {
         return Err(Error::Mixture(MixtureProblem::AllConstant { columns: rows.columns.len() }));
+    }
+    if options.weights.as_ref().is_some_and(|weights| weights.iter().all(|&weight| weight == 0.0)) {
+        return Err(Error::Mixture(MixtureProblem::NoWeight { rows: count }));
     }
     Ok(())
 }

@@ -99,12 +99,9 @@ fn figures(rows: &Rows, analysis: &Analysis) -> Vec<Figure> {
     if let Some(separation) = chosen.separation {
         figures.push(figure("Separation", decimal(separation, 3), "1 if every row is sure".to_owned()));
     }
-    if let Some(truth) = &analysis.truth {
-        figures.push(figure(
-            "Wrong",
-            percent(truth.score.aligned_error, 1),
-            "after the best match".to_owned(),
-        ));
+    if let Some(error_rate) = analysis.error_rate() {
+        let by = if analysis.tree.is_some() { "by each leaf's labels" } else { "after the best match" };
+        figures.push(figure("Wrong", percent(error_rate, 1), by.to_owned()));
     }
     figures
 }

@@ -8,6 +8,7 @@ use mixlet_core::em::{UNKNOWN, most_likely_class};
 use serde::Serialize;
 
 use super::super::output::{Lines, check_paths, log, print, print_json};
+use super::summary::first_sizes;
 use crate::cli::Common;
 use crate::cli::progress::Progress;
 use crate::error::{Quoted, Result, Shown};
@@ -15,7 +16,7 @@ use crate::mixture::model::{ClassLabels, MixtureModel};
 use crate::mixture::truth::{TruthScore, label_shares, likely_label};
 use crate::mixture::write;
 use crate::output::{is_standard_output, write_file};
-use crate::report::number::{count, decimal, percent, things};
+use crate::report::number::{decimal, percent, things};
 use crate::rows::{Labels, Rows, read_labels, read_more_rows};
 
 /// Everything `mixlet mixture predict` takes.
@@ -156,8 +157,7 @@ fn summary(result: &PredictJson<'_>, out: Option<&Path>) -> String {
     let per_row = |all: f64| format!(", log-likelihood {} each", decimal(all / result.rows as f64, 4));
     let likelihood = result.log_likelihood.map(per_row).unwrap_or_default();
     lines.add("Data", &(things(result.rows, "row") + &likelihood));
-    let sizes: Vec<String> = result.sizes.iter().take(20).map(|&size| count(size as u64)).collect();
-    lines.add("Sizes", &sizes.join(", "));
+    lines.add("Sizes", &first_sizes(&result.sizes));
     if let (Some(rate), Some(by)) = (result.error_rate, result.error_by) {
         lines.add("Truth", &format!("{} wrong, by the {by}", percent(rate, 2)));
     }

@@ -16,6 +16,8 @@ use crate::rows::{Family, Rows};
 
 /// Columns named.
 const NAMED: usize = 5;
+/// Classes whose sizes are shown.
+const SIZES: usize = 20;
 
 /// The summary of a fit.
 pub(super) fn fit(rows: &Rows, analysis: &Analysis, options: &FitOptions) -> String {
@@ -37,8 +39,7 @@ pub(super) fn fit(rows: &Rows, analysis: &Analysis, options: &FitOptions) -> Str
             separation.unwrap_or_default()
         ),
     );
-    let sizes: Vec<String> = analysis.sizes().into_iter().take(20).map(|size| count(size as u64)).collect();
-    lines.add("Sizes", &sizes.join(", "));
+    lines.add("Sizes", &first_sizes(&analysis.sizes()));
     if analysis.selected.len() < rows.columns.len() {
         let [selected, all] =
             [analysis.selected.len(), rows.columns.len()].map(|number| count(number as u64));
@@ -99,7 +100,7 @@ fn ending(analysis: &Analysis) -> String {
         let likelihood = decimal(analysis.chosen().log_likelihood, 1);
         return format!(
             "{leaves} of a tree, depth {}, log-likelihood {likelihood}",
-            analysis.chosen().rounds
+            analysis.depth().unwrap_or(0)
         );
     }
     let method = match analysis.method {
@@ -160,13 +161,22 @@ fn scores(lines: &mut Lines, analysis: &Analysis) {
         );
     }
     if let Some(held_out) = &analysis.held_out {
-        let per_row = held_out.log_likelihood / held_out.rows as f64;
+        let per_row = held_out.log_likelihood / held_out.weight;
         let error = held_out.error_rate.map(|rate| format!(", {} wrong by class labels", percent(rate, 2)));
         let error = error.unwrap_or_default();
         lines.add(
             "Held out",
             &format!("{}, log-likelihood {} each{error}", things(held_out.rows, "row"), decimal(per_row, 4)),
         );
+    }
+}
+
+/// Rows of the first classes, and how many classes there are where that is not all of them.
+pub(super) fn first_sizes(sizes: &[usize]) -> String {
+    let shown: Vec<String> = sizes.iter().take(SIZES).map(|&size| count(size as u64)).collect();
+    match sizes.len() {
+        all if all > SIZES => format!("{}, … ({} in all)", shown.join(", "), count(all as u64)),
+        _ => shown.join(", "),
     }
 }
 

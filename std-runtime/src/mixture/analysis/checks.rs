@@ -4,6 +4,7 @@ use mixlet_core::em::Stop;
 
 use super::{Analysis, AnalysisOptions};
 use crate::error::Quoted;
+use crate::mixture::Method;
 use crate::report::number::{count, things};
 use crate::rows::Rows;
 
@@ -20,6 +21,7 @@ pub(super) fn warnings(rows: &Rows, options: &AnalysisOptions, analysis: &Analys
     names(rows, &mut warnings);
     constants(rows, &mut warnings);
     number_of_classes(options, analysis, &mut warnings);
+    selected(analysis, &mut warnings);
     ending(analysis, &mut warnings);
     sizes(analysis, &mut warnings);
     warnings
@@ -68,12 +70,21 @@ fn number_of_classes(options: &AnalysisOptions, analysis: &Analysis, warnings: &
     }
 }
 
+/// A search that found nothing.
+fn selected(analysis: &Analysis, warnings: &mut Vec<String>) {
+    if analysis.selected.is_empty() {
+        warnings
+            .push("no column depends on the others beyond chance: there are no classes to find".to_owned());
+    }
+}
+
 /// A fit that was cut short, or whose starts disagree.
 fn ending(analysis: &Analysis, warnings: &mut Vec<String>) {
     let chosen = analysis.chosen();
     if chosen.stop == Stop::IterationLimit {
         let rounds = things(chosen.rounds, "round");
-        warnings.push(format!("stopped after {rounds} before it converged: --rounds allows more"));
+        let more = if analysis.method == Method::Em { ": --rounds allows more" } else { "" };
+        warnings.push(format!("stopped after {rounds} before it converged{more}"));
     }
     let best = chosen.restarts.iter().map(|start| start.objective).fold(f64::NEG_INFINITY, f64::max);
     let same = chosen.restarts.iter().filter(|start| best - start.objective <= SAME * best.abs()).count();

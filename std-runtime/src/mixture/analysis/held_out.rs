@@ -85,6 +85,6 @@ impl HeldOutRows {
         });
         let log_likelihood = self.log_likelihood(rows, fit, active)?;
         let rows = self.is_held_out.iter().filter(|held| **held).count();
-        Ok(HeldOut { rows, log_likelihood, error_rate })
+        Ok(HeldOut { rows, weight: self.mass(), log_likelihood, error_rate })
     }
 }
