@@ -209,7 +209,7 @@ fn losses<R: Real>(case: &Value, label: &str, tolerance: f64) {
         let routed = routed::<R>(&router, Phase::Train, tokens(case), &input).unwrap();
         let expected = &case[format!("switch_aux{suffix}")];
         let loss = LoadBalance::new(&router, Calibration::Switch, routed.cache(), real).unwrap();
-        let mut fractions = vec![R::of(f64::NAN); loss.fractions_len()];
+        let mut fractions = vec![R::from_f64(f64::NAN); loss.fractions_len()];
         let value = loss.forward(&mut fractions).unwrap();
         assert_close(label, &[value], &numbers(&expected["loss"]), tolerance);
         assert_close(label, &fractions, &numbers(&expected["f"]), tolerance);
@@ -219,7 +219,7 @@ fn losses<R: Real>(case: &Value, label: &str, tolerance: f64) {
 
         let expected = &case[format!("z_loss{suffix}")];
         let all = TokenLogits { logits: &logits, experts: routed.shape.experts, real };
-        let mut log_sums = vec![R::of(f64::NAN); tokens(case)];
+        let mut log_sums = vec![R::from_f64(f64::NAN); tokens(case)];
         let value = z_loss_forward(&all, &mut log_sums).unwrap();
         assert_close(label, &[value], &numbers(&expected["loss"]), tolerance);
         if real.is_none() {
@@ -249,7 +249,7 @@ fn gate_gradients<R: Real>(case: &Value, label: &str, tolerance: f64) {
         let router = router(case, policy, CapacityRule::Dropless);
         let routed =
             routed::<R>(&router, Phase::Train, tokens(case), &RouterInput::of_logits(&logits)).unwrap();
-        let mut grads = vec![R::of(f64::NAN); logits.len()];
+        let mut grads = vec![R::from_f64(f64::NAN); logits.len()];
         let (routing, cache) = (routed.routing(), routed.cache());
         route_backward(&router, Phase::Train, &routing, &cache, &grad_gates, &mut grads).unwrap();
         let label = format!("{label}, {policy:?}");
@@ -311,17 +311,17 @@ fn noisy<R: Real>(case: &Value, label: &str, tolerance: f64) {
     let plan = planned_by(&router, &routed);
     assert_close(label, &combine_weights(&routed, &plan), &numbers(&expected["gates"]), tolerance);
 
-    let mut importance = vec![R::of(f64::NAN); routed.shape.experts];
+    let mut importance = vec![R::from_f64(f64::NAN); routed.shape.experts];
     let variation = importance_forward(&routed.routing(), &mut importance).unwrap();
     assert_close(label, &importance, &numbers(&expected["importance"]), tolerance);
     assert_close(label, &[variation], &numbers(&expected["cv2_importance"]), tolerance);
 
     let loss = NoisyLoad::new(&router, input, routed.cache()).unwrap();
-    let mut load = vec![R::of(f64::NAN); routed.shape.experts];
+    let mut load = vec![R::from_f64(f64::NAN); routed.shape.experts];
     let load_variation = loss.forward(&mut load).unwrap();
     assert_close(label, &load, &numbers(&expected["load"]), tolerance);
     assert_close(label, &[load_variation], &numbers(&expected["cv2_load"]), tolerance);
-    let weight = |name: &str| R::of(expected[name].as_f64().unwrap());
+    let weight = |name: &str| R::from_f64(expected[name].as_f64().unwrap());
     let total = weight("w_importance") * variation + weight("w_load") * load_variation;
     assert_close(label, &[total], &numbers(&expected["loss"]), tolerance);
 }

@@ -78,7 +78,7 @@ impl Layer {
         let (weights, noise_logits) = rest.split_at(EXPERTS * DIM);
         let (bias, draws) = (reals::<R>(&self.bias), reals::<R>(&self.draws));
         let shape = RouterShape { tokens: TOKENS, model_dim: DIM, experts: EXPERTS };
-        let nan = |len: usize| vec![R::of(f64::NAN); len];
+        let nan = |len: usize| vec![R::from_f64(f64::NAN); len];
         let mut logits = nan(shape.logits_len());
         router_forward(shape, x, weights, &mut logits).unwrap();
         let real = self.real.as_deref();
@@ -136,7 +136,7 @@ impl Layer {
         let runs = plan.plan();
         let scales =
             runs.runs().enumerate().flat_map(|(expert, run)| run.flat_map(move |_| of_expert(expert)));
-        scales.map(|&scale| R::of(scale)).collect()
+        scales.map(|&scale| R::from_f64(scale)).collect()
     }
 
     /// The importance loss, and the way from gates to logits, which are overwritten.
@@ -149,9 +149,9 @@ impl Layer {
         grad_noise: &mut [R],
     ) -> f64 {
         let routing = routed.routing();
-        let mut importance = vec![R::of(f64::NAN); EXPERTS];
+        let mut importance = vec![R::from_f64(f64::NAN); EXPERTS];
         let loss = importance_forward(&routing, &mut importance).unwrap().to_f64();
-        importance_backward(&routing, &importance, R::of(IMPORTANCE), &mut grad_gates).unwrap();
+        importance_backward(&routing, &importance, R::from_f64(IMPORTANCE), &mut grad_gates).unwrap();
         route_backward(&self.router, Phase::Train, &routing, &routed.cache(), &grad_gates, grad_logits)
             .unwrap();
         noise_backward(&self.router, Phase::Train, input, grad_logits, grad_noise).unwrap();
@@ -166,25 +166,25 @@ impl Layer {
         grad_logits: &mut [R],
         grad_noise: &mut [R],
     ) -> f64 {
-        let nan = |len: usize| vec![R::of(f64::NAN); len];
+        let nan = |len: usize| vec![R::from_f64(f64::NAN); len];
         let logits = TokenLogits { logits: input.logits, experts: EXPERTS, real: input.real };
         let mut log_sums = nan(TOKENS);
         let mut loss = Z * z_loss_forward(&logits, &mut log_sums).unwrap().to_f64();
-        z_loss_backward(&logits, &log_sums, R::of(Z), grad_logits).unwrap();
+        z_loss_backward(&logits, &log_sums, R::from_f64(Z), grad_logits).unwrap();
         loss += ENTROPY * entropy_forward(&logits, &mut log_sums).unwrap().to_f64();
-        entropy_backward(&logits, &log_sums, R::of(ENTROPY), grad_logits).unwrap();
+        entropy_backward(&logits, &log_sums, R::from_f64(ENTROPY), grad_logits).unwrap();
         match self.router.config().policy {
             Policy::NoisyTopK { .. } => {
                 let noisy = NoisyLoad::new(&self.router, *input, routed.cache()).unwrap();
                 let mut load = nan(EXPERTS);
                 loss += LOAD * noisy.forward(&mut load).unwrap().to_f64();
-                noisy.backward(&load, R::of(LOAD), grad_logits, grad_noise).unwrap();
+                noisy.backward(&load, R::from_f64(LOAD), grad_logits, grad_noise).unwrap();
             }
             Policy::ExpertChoice { softmax: SoftmaxOver::Tokens } => {
                 let (mut aggregates, mut scratch) = (nan(TOKENS), nan(TOKENS * EXPERTS));
                 let cache = routed.cache();
                 loss += SELECTION * selection_loss_forward(&cache, &mut aggregates).unwrap().to_f64();
-                let weight = R::of(SELECTION);
+                let weight = R::from_f64(SELECTION);
                 selection_loss_backward(&cache, &aggregates, weight, grad_logits, &mut scratch).unwrap();
             }
             Policy::ExpertChoice { .. } | Policy::CappedExpertChoice { .. } => {}
@@ -195,7 +195,7 @@ impl Layer {
                 balance.group_tokens = 4;
                 let mut fractions = nan(balance.fractions_len());
                 loss += BALANCE * balance.forward(&mut fractions).unwrap().to_f64();
-                balance.backward(&fractions, R::of(BALANCE), grad_logits).unwrap();
+                balance.backward(&fractions, R::from_f64(BALANCE), grad_logits).unwrap();
             }
         }
         loss

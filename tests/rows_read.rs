@@ -2,12 +2,13 @@
 
 #[path = "common/array_files.rs"]
 mod array_files;
+#[path = "common/files.rs"]
+mod files;
 
-use std::fs;
-use std::io::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use array_files::{idx, npy};
+use files::{Folder, gzip};
 use mixlet_core::em::UNKNOWN;
 use mixlet_runtime::error::Result;
 use mixlet_runtime::mixture::{RowsView, view};
@@ -15,37 +16,9 @@ use mixlet_runtime::rows::{
     Family, Header, ReadOptions, Rows, read_labels, read_more_rows, read_rows, read_weights,
 };
 use proptest::prelude::*;
-use tempfile::TempDir;
-
-/// A folder for the files of one test.
-struct Folder(TempDir);
-
-impl Folder {
-    fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
-    }
-
-    fn file(&self, name: &str, bytes: impl AsRef<[u8]>) -> PathBuf {
-        let path = self.0.path().join(name);
-        fs::write(&path, bytes).unwrap();
-        path
-    }
-
-    /// An error's message without the folder's path.
-    fn message<T>(&self, result: Result<T>) -> String {
-        let message = result.err().expect("an error").to_string();
-        message.replace(&format!("{}/", self.0.path().display()), "")
-    }
-}
 
 fn read(path: &Path, options: &ReadOptions) -> Result<Rows> {
     read_rows(path, options, &mut |_, _| {})
-}
-
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut out = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-    out.write_all(bytes).unwrap();
-    out.finish().unwrap()
 }
 
 /// The values of each row in words; `?` is missing.

@@ -33,14 +33,15 @@ pub mod logit_losses;
 pub mod noisy;
 pub mod policies;
 pub mod priority;
-mod real;
 pub mod replay;
 pub mod router;
 pub mod routing;
 mod rows;
+mod slices;
 mod token_choice;
 pub mod usage;
 
+pub use crate::real::Real;
 pub use capacity::CapacityRule;
 pub use capped::Program;
 pub use combine::{combine, combine_backward};
@@ -51,7 +52,6 @@ pub use gates::{noise_backward, normalise_kept, normalise_kept_backward, route_b
 pub use gather::{gather, gather_backward};
 pub use policies::{NoiseScale, Policy, SecondExpert, SoftmaxOver, SwitchChoice};
 pub use priority::{Order, Priority, order, order_len};
-pub use real::Real;
 pub use routing::{
     Routed, RouterInput, Routing, RoutingCache, RoutingShape, RoutingStorage, UNSENT, draw, route,
 };

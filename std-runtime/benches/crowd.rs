@@ -20,12 +20,12 @@
 //! relevance       766                  0.40    0.015
 //! fact_eval        57                  0.87    0.014
 //! answers (M)  arrays to crowd s  50 rounds s  ns/answer/round  peak bytes/answer (one thread)
-//!           1               0.01         0.15             3.00               25.2
-//!          10               0.14         1.47             2.94               21.7
-//!         100               2.39        14.71             2.94               20.9
+//!           1               0.02         0.11             2.20               25.2
+//!          10               0.16         1.25             2.50               21.5
+//!         100               1.66        11.80             2.36               20.9
 //! ```
 //!
-//! The rows of two classes are from before these were fitted by log-ratios. Both versions in turn, the machine shared: 2.66
+//! The two rows of `generated` are from before two classes were fitted by log-ratios. Both versions in turn, the machine shared: 2.66
 //! before, 2.13 ns an answer and round after (generated, one thread; single runs 2.66 to 2.72 and 2.11 to 2.15).
 
 use std::error::Error;

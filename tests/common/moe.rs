@@ -41,7 +41,7 @@ pub fn routed<R: Real>(
     input: &RouterInput<'_, R>,
 ) -> Result<OwnedRouting<R>, RouterError> {
     let shape = router.shape(phase, tokens)?;
-    let mut reals = vec![R::of(f64::NAN); shape.reals_len()];
+    let mut reals = vec![R::from_f64(f64::NAN); shape.reals_len()];
     let mut integers = vec![u32::MAX - 7; shape.integers_len()];
     let out = route(router, phase, input, RoutingStorage::new(shape, &mut reals, &mut integers)?)?;
     Ok(OwnedRouting {
@@ -134,7 +134,7 @@ pub fn integers(value: &Value) -> Vec<u32> {
 }
 
 pub fn reals<R: Real>(values: &[f64]) -> Vec<R> {
-    values.iter().map(|&value| R::of(value)).collect()
+    values.iter().map(|&value| R::from_f64(value)).collect()
 }
 
 #[track_caller]

@@ -7,9 +7,10 @@ use super::config::Router;
 use super::error::{RouterError, check_length};
 use super::gates::through_columns;
 use super::policies::Policy;
-use super::real::{Real, dot, sum};
 use super::routing::{RoutingCache, is_real};
 use super::rows::{blocks_of, blocks_of_mut, nth_row, rows_of, rows_of_mut};
+use super::slices::{dot, sum};
+use crate::real::Real;
 
 /// What the load-balancing loss counts and what it is at perfect balance: implementations differ by factors.
 ///
@@ -143,8 +144,8 @@ impl<'a, R: Real> LoadBalance<'a, R> {
                 }
             }
         }
-        let share = R::ONE / R::of(number.max(1) as f64);
-        fractions.iter_mut().for_each(|fraction| *fraction = *fraction * share);
+        let share = R::ONE / R::from_f64(number.max(1) as f64);
+        fractions.iter_mut().for_each(|fraction| *fraction *= share);
         number
     }
 
@@ -173,7 +174,7 @@ impl<'a, R: Real> LoadBalance<'a, R> {
             Calibration::TopK => 1.0 / top_k,
             Calibration::MegaBlocks { layers } => 1.0 / (top_k * f64::from(layers.max(1))),
         };
-        R::of(calibration * experts / (number.max(1) * self.groups()) as f64)
+        R::from_f64(calibration * experts / (number.max(1) * self.groups()) as f64)
     }
 }
 
@@ -196,7 +197,7 @@ pub fn selection_loss_forward<R: Real>(
     let shape = cache.shape;
     check_length("probabilities", cache.probabilities.len(), shape.logits_len())?;
     check_length("aggregates", aggregates.len(), shape.tokens)?;
-    let share = R::of(1.0 / shape.experts.max(1) as f64);
+    let share = R::from_f64(1.0 / shape.experts.max(1) as f64);
     for (aggregate, row) in aggregates.iter_mut().zip(rows_of(cache.probabilities, shape.experts)) {
         *aggregate = share * sum(row);
     }
@@ -213,7 +214,7 @@ fn selection_scale<R: Real>(cache: &RoutingCache<'_, R>, group: usize) -> R {
     let shape = cache.shape;
     let rows = nth_row(cache.probabilities, group, shape.group_tokens.saturating_mul(shape.experts));
     let real = rows_of(rows, shape.experts).filter(|row| row.iter().any(|&p| p > R::ZERO));
-    R::of(real.count() as f64 / shape.groups().max(1) as f64)
+    R::from_f64(real.count() as f64 / shape.groups().max(1) as f64)
 }
 
 /// Adds `coefficient · ∂/∂z` of [`selection_loss_forward`]. `scratch` is `[T, E]`.
@@ -232,7 +233,8 @@ pub fn selection_loss_backward<R: Real>(
     check_length("scratch", scratch.len(), shape.logits_len())?;
     let groups = blocks_of_mut(scratch, shape.group_tokens.saturating_mul(shape.experts));
     for (nth, (rows, group)) in groups.zip(blocks_of(aggregates, shape.group_tokens)).enumerate() {
-        let scale = R::of(2.0 / shape.experts.max(1) as f64) * coefficient * selection_scale(cache, nth);
+        let scale =
+            R::from_f64(2.0 / shape.experts.max(1) as f64) * coefficient * selection_scale(cache, nth);
         for (row, &aggregate) in rows_of_mut(rows, shape.experts).zip(group) {
             row.fill(scale * aggregate);
         }

@@ -1,6 +1,6 @@
 //! The best few of many, without a sort and without memory.
 
-use super::real::Real;
+use crate::real::Real;
 
 /// Writes the candidates with the highest scores, best first; ties keep the order of arrival.
 ///
@@ -11,8 +11,8 @@ pub(super) fn keep_best<R: Real>(
     kept: &mut [u32],
     scores: &mut [R],
 ) {
-    scores.fill(R::of(f64::NEG_INFINITY));
-    let mut least = R::of(f64::NEG_INFINITY);
+    scores.fill(R::from_f64(f64::NEG_INFINITY));
+    let mut least = R::from_f64(f64::NEG_INFINITY);
     for (mut candidate, mut score) in candidates {
         if score > least {
             insert(&mut candidate, &mut score, kept, scores);
@@ -44,7 +44,7 @@ pub(super) struct Cut<R> {
 impl<R: Real> Cut<R> {
     /// A cut that takes nothing.
     pub(super) fn nothing() -> Self {
-        Self { least: R::of(f64::INFINITY), equal: 0 }
+        Self { least: R::from_f64(f64::INFINITY), equal: 0 }
     }
 
     /// Whether a value is among the best. Values must be asked for in order, each once.

@@ -23,9 +23,10 @@
 use super::best::Cut;
 use super::error::RouterError;
 use super::expert_choice::{SlotWriter, send_all, softmax_over_experts, write_logits};
-use super::real::{Real, dot, is_finite, larger, sum};
 use super::routing::{RouterInput, RoutingShape, RoutingStorage};
 use super::rows::{blocks_of, blocks_of_mut, rows_of, rows_of_mut};
+use super::slices::{dot, is_finite, larger, sum};
+use crate::real::Real;
 
 /// Feasible enough: no sum is off by more than this share.
 const TOLERANCE: f64 = 1e-3;
@@ -140,14 +141,14 @@ impl<R: Real> Group<'_, R> {
     #[inline(always)]
     fn solve(&self, work: &mut Work<'_, R>, is_real: impl Fn(usize) -> bool) -> (f64, u32) {
         if self.rows == 0.0 {
-            work.v.fill(R::of(f64::INFINITY));
+            work.v.fill(R::from_f64(f64::INFINITY));
             return (0.0, 0);
         }
-        let sharpness = R::of(1.0 / self.settings.temperature);
+        let sharpness = R::from_f64(1.0 / self.settings.temperature);
         // The best token of each expert starts at A = 1. An infinite multiplier keeps padding out.
-        work.u.fill(R::of(f64::NEG_INFINITY));
+        work.u.fill(R::from_f64(f64::NEG_INFINITY));
         for (token, (row, v)) in rows_of(self.scores, self.experts).zip(work.v.iter_mut()).enumerate() {
-            *v = if is_real(token) { R::ZERO } else { R::of(f64::INFINITY) };
+            *v = if is_real(token) { R::ZERO } else { R::from_f64(f64::INFINITY) };
             if is_real(token) {
                 let most = work.u.iter_mut().zip(row);
                 most.for_each(|(most, &score)| *most = larger(*most, score));
@@ -167,7 +168,7 @@ impl<R: Real> Group<'_, R> {
     /// Writes `A` and the sums of experts; returns how far from feasible they are.
     #[inline(always)]
     fn residual(&self, work: &mut Work<'_, R>, sharpness: R) -> f64 {
-        let cap = R::of(f64::from(self.settings.cap));
+        let cap = R::from_f64(f64::from(self.settings.cap));
         let mut excess = R::ZERO;
         work.sums.fill(R::ZERO);
         // A block stays in the first-level cache, and its exponentials are one loop whatever the number of experts.
@@ -193,16 +194,16 @@ impl<R: Real> Group<'_, R> {
     #[inline(always)]
     fn project(&self, work: &mut Work<'_, R>) {
         // The smallest normal f32: a sum of nothing takes one long step and not an infinite one.
-        let least = R::of(f64::from(f32::MIN_POSITIVE));
+        let least = R::from_f64(f64::from(f32::MIN_POSITIVE));
         let at_least = |value: R| larger(least, value);
         for ((ratio, u), &sum) in work.ratios.iter_mut().zip(work.u.iter_mut()).zip(work.sums.iter()) {
-            *ratio = R::of(self.rows) / at_least(sum);
+            *ratio = R::from_f64(self.rows) / at_least(sum);
             *u += ratio.ln();
         }
         if self.settings.cap as usize >= self.experts {
             return; // clipping at 1 sees to that
         }
-        let log_cap = R::of(libm::log(f64::from(self.settings.cap)));
+        let log_cap = R::from_f64(libm::log(f64::from(self.settings.cap)));
         // `room` is not in use yet: it holds the sums of tokens.
         for (sum, a) in work.room.iter_mut().zip(rows_of(work.a, self.experts)) {
             *sum = at_least(dot(a, work.ratios));
@@ -234,8 +235,8 @@ impl<R: Real> Group<'_, R> {
     /// Tokens give up what passes the cap, and experts fill the places they lose; returns the places left.
     #[inline(always)]
     fn keep_to_cap(&self, work: &mut Work<'_, R>) -> u32 {
-        let cap = R::of(f64::from(self.settings.cap));
-        let weight = R::of(self.settings.temperature);
+        let cap = R::from_f64(f64::from(self.settings.cap));
+        let weight = R::from_f64(self.settings.temperature);
         let rows = rows_of(self.scores, self.experts).zip(rows_of_mut(work.a, self.experts));
         for ((scores, taken), room) in rows.zip(work.room.iter_mut()) {
             *room = cap - sum(taken);
@@ -281,7 +282,7 @@ impl<R: Real> Group<'_, R> {
     /// Writes `S − λ·v` of the real tokens that may be taken; returns how many there are.
     #[inline(always)]
     fn write_column(&self, work: &mut Work<'_, R>, expert: usize, may: impl Fn(R, R) -> bool) -> usize {
-        let weight = R::of(self.settings.temperature);
+        let weight = R::from_f64(self.settings.temperature);
         let scores = rows_of(self.scores, self.experts).zip(rows_of(work.a, self.experts));
         let tokens = scores.zip(work.v.iter().zip(work.room.iter()));
         let mut places = work.column.iter_mut();

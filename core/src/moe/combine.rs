@@ -3,9 +3,10 @@
 use super::dispatch::DispatchPlan;
 use super::error::{RouterError, check_length};
 use super::gather::row_values;
-use super::real::{Real, dot};
 use super::routing::Routing;
 use super::rows::{rows_of, rows_of_mut};
+use super::slices::dot;
+use crate::real::Real;
 
 /// `out[t] = Σ gate[s] · rows[slot_rows[s]]` over the slots of token `t` that were not dropped, in slot order.
 ///

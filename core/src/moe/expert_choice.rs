@@ -6,9 +6,10 @@
 use super::best::Cut;
 use super::error::RouterError;
 use super::policies::SoftmaxOver;
-use super::real::{Real, all_finite, larger, softmax};
 use super::routing::{RouterInput, RoutingShape, RoutingStorage};
 use super::rows::{nth_row, rows_of, rows_of_mut};
+use super::slices::{all_finite, larger, softmax};
+use crate::real::Real;
 
 /// Real numbers that [`choose`] needs: a cut for each expert, a column of a group.
 pub(super) const fn scratch_len(experts: usize, group_tokens: usize) -> usize {
@@ -101,7 +102,7 @@ pub(super) fn softmax_over_tokens<R: Real>(
     let group_len = (shape.group_tokens * shape.experts).max(1);
     for (group, rows) in rows_of_mut(values, group_len).enumerate() {
         let real = |token: &usize| input.is_real(group * shape.group_tokens + token);
-        per_expert.fill(R::of(f64::NEG_INFINITY));
+        per_expert.fill(R::from_f64(f64::NEG_INFINITY));
         for (_, row) in rows_of(rows, shape.experts).enumerate().filter(|(token, _)| real(token)) {
             per_expert.iter_mut().zip(row).for_each(|(most, &value)| *most = larger(*most, value));
         }
@@ -169,7 +170,7 @@ impl<'s, R: Real> SlotWriter<'s, R> {
     #[inline(always)]
     pub(super) fn end_token(&mut self, divide: bool) {
         if divide && let Some(gates) = self.gates.get_mut(self.start..self.next) {
-            let number = R::of(gates.len() as f64);
+            let number = R::from_f64(gates.len() as f64);
             gates.iter_mut().for_each(|gate| *gate = *gate / number);
         }
         self.start = self.next;

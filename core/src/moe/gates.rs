@@ -4,9 +4,10 @@ use super::config::{Phase, Router};
 use super::dispatch::{DROPPED, DispatchPlan};
 use super::error::{RouterError, check_length};
 use super::policies::{NoiseScale, Policy, Recipe, Scores, SoftmaxOver};
-use super::real::{Real, sigmoid, sum};
 use super::routing::{RouterInput, Routing, RoutingCache};
 use super::rows::{blocks_of, blocks_of_mut, nth_row, rows_of_mut};
+use super::slices::{sigmoid, sum};
+use crate::real::Real;
 
 /// Gradient of [`route`](super::route) by the logits, overwritten `[T, E]`; of a hash, which has none, empty.
 ///
@@ -106,11 +107,11 @@ impl Recipe {
         let of = |expert: &u32| row.get(*expert as usize).copied().unwrap_or(R::ZERO);
         // gate = scale · p / (Σ p + least): ∂/∂p = (scale · grad − Σ grad · gate) / (Σ p + least).
         let (factor, shift) = match self.gates.normalise {
-            None => (R::of(self.gates.scale), R::ZERO),
+            None => (R::from_f64(self.gates.scale), R::ZERO),
             Some(least) => {
-                let total = token.chosen.iter().map(of).fold(R::of(least), |sum, p| sum + p);
+                let total = token.chosen.iter().map(of).fold(R::from_f64(least), |sum, p| sum + p);
                 let inverse = if total > R::ZERO { R::ONE / total } else { R::ZERO };
-                (R::of(self.gates.scale) * inverse, token.inner() * inverse)
+                (R::from_f64(self.gates.scale) * inverse, token.inner() * inverse)
             }
         };
         if let Scores::Sigmoid { .. } = self.scores {
@@ -143,7 +144,7 @@ fn scatter_shares<R: Real>(
 ) {
     out.fill(R::ZERO);
     for (row, slots) in rows_of_mut(out, cache.shape.experts).zip(routing.slots()) {
-        let number = R::of(slots.len() as f64);
+        let number = R::from_f64(slots.len() as f64);
         let chosen = cache.chosen.get(slots.clone()).unwrap_or(&[]);
         for (&expert, &grad) in chosen.iter().zip(grad_gates.get(slots).unwrap_or(&[])) {
             if let Some(out) = row.get_mut(expert as usize) {

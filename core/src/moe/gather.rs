@@ -2,9 +2,9 @@
 
 use super::dispatch::DispatchPlan;
 use super::error::{RouterError, check_length};
-use super::real::Real;
 use super::routing::Routing;
 use super::rows::rows_of_mut;
+use crate::real::Real;
 
 /// `out[r] = tokens[row_tokens[r]]`; `tokens` is `[T, model_dim]`, `out` is `[rows, model_dim]`.
 ///

@@ -4,9 +4,10 @@
 //! [`route_backward`](super::route_backward) first, which overwrites it.
 
 use super::error::{RouterError, check_length};
-use super::real::{Real, dot, log_sum_exp};
 use super::routing::is_real;
 use super::rows::{rows_of, rows_of_mut};
+use super::slices::{dot, log_sum_exp};
+use crate::real::Real;
 
 /// Logits of tokens, some of which may be padding.
 #[derive(Clone, Copy, Debug)]
@@ -49,7 +50,7 @@ impl<'a, R: Real> TokenLogits<'a, R> {
                 *log_sum = log_sum_exp(row);
             }
         }
-        R::ONE / R::of(f64::from(number.max(1)))
+        R::ONE / R::from_f64(f64::from(number.max(1)))
     }
 
     /// Real tokens: their logits, log-sum and part of a gradient.
@@ -66,7 +67,7 @@ impl<'a, R: Real> TokenLogits<'a, R> {
     }
 
     fn share(&self) -> R {
-        R::ONE / R::of(self.rows().count().max(1) as f64)
+        R::ONE / R::from_f64(self.rows().count().max(1) as f64)
     }
 }
 
@@ -102,7 +103,7 @@ pub fn z_loss_backward<R: Real>(
     grad_logits: &mut [R],
 ) -> Result<(), RouterError> {
     logits.check(log_sums, grad_logits.len())?;
-    let scale = R::of(2.0) * coefficient * logits.share();
+    let scale = R::from_f64(2.0) * coefficient * logits.share();
     for (row, log_sum, grad) in logits.with_grads(log_sums, grad_logits) {
         let of_token = scale * log_sum;
         grad.iter_mut().zip(row).for_each(|(grad, &z)| *grad += of_token * (z - log_sum).exp());

@@ -10,9 +10,10 @@
 use super::config::Router;
 use super::error::{RouterError, check_length};
 use super::policies::{NoiseScale, Policy};
-use super::real::{Real, sigmoid, softplus, sum};
 use super::routing::{RouterInput, Routing, RoutingCache};
 use super::rows::nth_row;
+use super::slices::{sigmoid, softplus, sum};
+use crate::real::Real;
 
 /// `CV²`: the variance of some values over the square of their mean; 0 where the mean is 0.
 ///
@@ -21,7 +22,7 @@ use super::rows::nth_row;
 /// assert_eq!(squared_variation(&[1.0, 3.0]), 0.25);
 /// ```
 pub fn squared_variation<R: Real>(values: &[R]) -> R {
-    let number = R::of(values.len().max(1) as f64);
+    let number = R::from_f64(values.len().max(1) as f64);
     let mean = sum(values) / number;
     if mean == R::ZERO {
         return R::ZERO;
@@ -34,8 +35,8 @@ pub fn squared_variation<R: Real>(values: &[R]) -> R {
 #[inline(always)]
 fn variation_slope<R: Real>(values: &[R]) -> impl Fn(R) -> R {
     let (variation, total) = (squared_variation(values), sum(values));
-    let mean = total / R::of(values.len().max(1) as f64);
-    let scale = if total == R::ZERO { R::ZERO } else { R::of(2.0) / total };
+    let mean = total / R::from_f64(values.len().max(1) as f64);
+    let scale = if total == R::ZERO { R::ZERO } else { R::from_f64(2.0) / total };
     move |value| if total == R::ZERO { R::ZERO } else { scale * ((value - mean) / mean - variation) }
 }
 
@@ -197,8 +198,8 @@ impl<'a, R: Real> NoisyLoad<'a, R> {
         let place = token * self.cache.shape.experts + expert;
         let of = |values: &[R]| values.get(place).copied().unwrap_or(R::ZERO);
         let sigma = match self.noise {
-            NoiseScale::Learned { least } => softplus(of(self.input.noise_logits)) + R::of(least),
-            NoiseScale::Fixed(sigma) => R::of(sigma),
+            NoiseScale::Learned { least } => softplus(of(self.input.noise_logits)) + R::from_f64(least),
+            NoiseScale::Fixed(sigma) => R::from_f64(sigma),
         };
         Noisy { logit: of(self.input.logits), sigma, noise: of(self.input.draws) }
     }
@@ -228,10 +229,10 @@ impl<'a, R: Real> NoisyLoad<'a, R> {
 
 /// `Φ(x)`.
 fn normal_below<R: Real>(x: R) -> R {
-    R::of(0.5) * (R::ONE + (x * R::of(core::f64::consts::FRAC_1_SQRT_2)).erf())
+    R::from_f64(0.5) * (R::ONE + (x * R::from_f64(core::f64::consts::FRAC_1_SQRT_2)).erf())
 }
 
 /// `φ(x)`.
 fn normal_density<R: Real>(x: R) -> R {
-    R::of(0.398_942_280_401_432_7) * (R::of(-0.5) * x * x).exp()
+    R::from_f64(0.398_942_280_401_432_7) * (R::from_f64(-0.5) * x * x).exp()
 }

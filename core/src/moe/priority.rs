@@ -3,9 +3,9 @@
 use super::best::sort_by;
 use super::config::Router;
 use super::error::{RouterError, check_length};
-use super::real::Real;
 use super::routing::{RoutingCache, RoutingShape};
 use super::rows::blocks_of_mut;
+use crate::real::Real;
 
 /// Which slots are placed first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ pub fn order<'a, R: Real>(
         return Ok(Order::Slots);
     };
     (0..).zip(memory.iter_mut()).for_each(|(nth, number)| *number = nth);
-    let low = R::of(f64::NEG_INFINITY);
+    let low = R::from_f64(f64::NEG_INFINITY);
     match router.config().priority {
         Priority::Ranks => Ok(Order::Ranks),
         Priority::Slots => Ok(Order::Slots),

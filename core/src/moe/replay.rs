@@ -16,10 +16,10 @@ use super::dispatch::{DROPPED, DispatchPlan, PlanStorage};
 use super::error::{RouterError, check_length, count};
 use super::expert_choice::{softmax_over_experts, softmax_over_tokens, write_logits};
 use super::policies::{Policy, SoftmaxOver};
-use super::real::Real;
 use super::routing::{Routed, RouterInput, Routing, RoutingCache, RoutingStorage, UNSENT};
 use super::rows::rows_of;
 use super::token_choice;
+use crate::real::Real;
 
 const STATE_SHIFT: u32 = 30;
 const EXPERT_MASK: u32 = (1 << STATE_SHIFT) - 1;
@@ -180,7 +180,7 @@ impl<'a> Recording<'a> {
         let ends = self.token_offsets.get(1..).unwrap_or(&[]);
         for ((row, &start), &end) in rows.zip(self.token_offsets).zip(ends) {
             let slots = start as usize..end as usize;
-            let number = R::of(if over == SoftmaxOver::Tokens { slots.len() as f64 } else { 1.0 });
+            let number = R::from_f64(if over == SoftmaxOver::Tokens { slots.len() as f64 } else { 1.0 });
             let gates = storage.gates.get_mut(slots.clone()).unwrap_or(&mut []);
             for (gate, &expert) in gates.iter_mut().zip(storage.chosen.get(slots).unwrap_or(&[])) {
                 *gate = row.get(expert as usize).copied().unwrap_or(R::ZERO) / number;

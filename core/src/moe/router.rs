@@ -7,9 +7,10 @@ use rand_core::Rng;
 
 use super::config::InputNoise;
 use super::error::{RouterError, check_length};
-use super::real::{Real, sum};
 use super::routing::unit;
 use super::rows::{blocks_of, blocks_of_mut, rows_of, rows_of_mut};
+use super::slices::sum;
+use crate::real::Real;
 
 /// Tokens that stay in the first-level cache while all experts pass over them.
 const BLOCK_TOKENS: usize = 4;
@@ -164,12 +165,14 @@ pub fn input_noise<R: Real>(noise: InputNoise, random: &mut impl Rng, factors: &
     match noise {
         InputNoise::None => factors.fill(R::ONE),
         InputNoise::Jitter(most) => {
-            factors.iter_mut().for_each(|factor| *factor = R::of(1.0 + most * (2.0 * unit(random) - 1.0)));
+            factors
+                .iter_mut()
+                .for_each(|factor| *factor = R::from_f64(1.0 + most * (2.0 * unit(random) - 1.0)));
         }
         InputNoise::Dropout(rate) => {
             let kept = 1.0 / (1.0 - rate);
             let mut draw = || if unit(random) < rate { 0.0 } else { kept };
-            factors.iter_mut().for_each(|factor| *factor = R::of(draw()));
+            factors.iter_mut().for_each(|factor| *factor = R::from_f64(draw()));
         }
     }
 }

@@ -8,9 +8,10 @@ use rand_core::Rng;
 use super::config::{Phase, Router};
 use super::error::{RouterError, check_length};
 use super::policies::{Policy, Recipe, Scores};
-use super::real::{Real, is_finite};
 use super::rows::blocks_of_mut;
+use super::slices::is_finite;
 use super::{capped, expert_choice, token_choice};
+use crate::real::Real;
 
 /// Marks a slot that asks for no expert: of a padding token, or a choice that the policy did not send.
 pub const UNSENT: u32 = u32::MAX;
@@ -219,13 +220,15 @@ pub struct RoutingCache<'a, R = f32> {
 pub fn draw<R: Real>(router: &Router, phase: Phase, random: &mut impl Rng, draws: &mut [R]) {
     let noisy = matches!(router.config().policy.recipe(phase), Some(Recipe { scores: Scores::Noisy(_), .. }));
     if !noisy {
-        draws.iter_mut().for_each(|draw| *draw = R::of(unit(random)));
+        draws.iter_mut().for_each(|draw| *draw = R::from_f64(unit(random)));
         return;
     }
     for pair in blocks_of_mut(draws, 2) {
         let radius = libm::sqrt(-2.0 * libm::log(1.0 - unit(random)));
         let (sin, cos) = libm::sincos(core::f64::consts::TAU * unit(random));
-        pair.iter_mut().zip([radius * cos, radius * sin]).for_each(|(draw, value)| *draw = R::of(value));
+        pair.iter_mut()
+            .zip([radius * cos, radius * sin])
+            .for_each(|(draw, value)| *draw = R::from_f64(value));
     }
 }
 

@@ -3,9 +3,10 @@
 use super::best::keep_best;
 use super::error::RouterError;
 use super::policies::{NoiseScale, Pick, Recipe, Scores, SecondExpert};
-use super::real::{Real, all_finite, sigmoid, softmax, softplus};
 use super::routing::{RouterInput, RoutingShape, RoutingStorage, UNSENT};
 use super::rows::{nth_row, rows_of, rows_of_mut};
+use super::slices::{all_finite, sigmoid, softmax, softplus};
+use crate::real::Real;
 
 const MOST_GROUPS: usize = super::config::MOST_EXPERT_GROUPS as usize;
 
@@ -137,12 +138,12 @@ impl Recipe {
         row.iter_mut().zip(logits).for_each(|(score, &logit)| *score = logit);
         match self.scores {
             Scores::Noisy(NoiseScale::Fixed(scale)) => {
-                row.iter_mut().zip(noise).for_each(|(score, &noise)| *score += R::of(scale) * noise);
+                row.iter_mut().zip(noise).for_each(|(score, &noise)| *score += R::from_f64(scale) * noise);
             }
             Scores::Noisy(NoiseScale::Learned { least }) => {
                 let noise_logits = nth_row(input.noise_logits, token, experts);
                 for ((score, &noise), &noise_logit) in row.iter_mut().zip(noise).zip(noise_logits) {
-                    *score += (softplus(noise_logit) + R::of(least)) * noise;
+                    *score += (softplus(noise_logit) + R::from_f64(least)) * noise;
                 }
             }
             Scores::Softmax | Scores::Logits | Scores::Sigmoid { .. } => {}
@@ -199,10 +200,10 @@ impl Recipe {
             total += *gate;
         }
         let scale = match self.gates.normalise {
-            Some(least) => R::of(self.gates.scale) / (total + R::of(least)),
-            None => R::of(self.gates.scale),
+            Some(least) => R::from_f64(self.gates.scale) / (total + R::from_f64(least)),
+            None => R::from_f64(self.gates.scale),
         };
-        gates.iter_mut().for_each(|gate| *gate = *gate * scale);
+        gates.iter_mut().for_each(|gate| *gate *= scale);
     }
 
     /// Sends the first choice, and the others as the policy says.
@@ -214,9 +215,9 @@ impl Recipe {
                 || match self.others {
                     SecondExpert::All => true,
                     SecondExpert::None => false,
-                    SecondExpert::Threshold(threshold) => gate > R::of(threshold),
+                    SecondExpert::Threshold(threshold) => gate > R::from_f64(threshold),
                     SecondExpert::Random(threshold) => {
-                        coins.get(rank - 1).is_some_and(|&coin| coin * R::of(threshold) < gate)
+                        coins.get(rank - 1).is_some_and(|&coin| coin * R::from_f64(threshold) < gate)
                     }
                 };
             if sent {
@@ -231,7 +232,7 @@ impl Recipe {
 fn kept_groups<R: Real>(row: &[R], bias: &[R], groups: usize, kept: usize) -> (u32, u64) {
     let len = (row.len() / groups.max(1)).max(1);
     let sum_of_two = |(row, bias): (&[R], &[R])| {
-        let (mut best, mut second) = (R::of(f64::NEG_INFINITY), R::of(f64::NEG_INFINITY));
+        let (mut best, mut second) = (R::from_f64(f64::NEG_INFINITY), R::from_f64(f64::NEG_INFINITY));
         for (&score, &bias) in row.iter().zip(bias) {
             let score = score + bias;
             if score > best {
@@ -255,7 +256,7 @@ fn kept_groups<R: Real>(row: &[R], bias: &[R], groups: usize, kept: usize) -> (u
 #[inline(always)]
 fn sample<R: Real>(row: &[R], temperature: f64, excluded: u32, draw: R) -> u32 {
     let weight = |(expert, &p): (u32, &R)| {
-        let weight = if temperature == 1.0 { p } else { (p.ln() / R::of(temperature)).exp() };
+        let weight = if temperature == 1.0 { p } else { (p.ln() / R::from_f64(temperature)).exp() };
         (expert, if expert == excluded { R::ZERO } else { weight })
     };
     let total = (0..).zip(row).map(weight).fold(R::ZERO, |sum, (_, weight)| sum + weight);

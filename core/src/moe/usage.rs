@@ -2,8 +2,8 @@
 
 use super::dispatch::{DROPPED, DispatchPlan};
 use super::error::RouterError;
-use super::real::Real;
 use super::routing::{Routing, RoutingShape, UNSENT, is_real};
+use crate::real::Real;
 
 /// Figures of one plan.
 #[derive(Clone, Copy, Debug, PartialEq)]
