@@ -92,7 +92,7 @@ pub fn find(
 ) -> Result<Found> {
     match options.method {
         Method::Em => em::find(rows, weights, classes, options, observe),
-        Method::Stagewise => stages::find(rows, weights, classes, observe),
+        Method::Stagewise => stages::find(rows, weights, classes, options, observe),
         Method::Forward | Method::Backward => stepwise::find(rows, weights, classes, options, observe),
         Method::Tree => tree::find(rows, weights, options, observe),
     }
