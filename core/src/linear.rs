@@ -258,7 +258,11 @@ pub fn linear_forward<A: Arith>(
 fn start(bias: Option<&[f32]>, mut out: MatMut<'_>) {
     let outputs = out.columns().max(1);
     match bias {
-        Some(bias) => out.values().chunks_exact_mut(outputs).for_each(|row| row.copy_from_slice(bias)),
+        Some(bias) => {
+            for row in out.values().chunks_exact_mut(outputs) {
+                row.iter_mut().zip(bias).for_each(|(out, bias)| *out = *bias);
+            }
+        }
         None => out.values().fill(0.0),
     }
 }

@@ -51,7 +51,7 @@ fn forward_row<A: Arith, E: Element + Default>(weights: MatRef<'_, E>, x: &[f32]
 fn forward_rows<A: Arith>(weights: Weights<'_>, x: MatRef<'_>, mut out: MatMut<'_>, floats: &mut [f32]) {
     let stride = x.columns() + APART;
     let (copies, floats) = floats.split_at_mut((x.rows() * stride).min(floats.len()));
-    for (copy, row) in copies.chunks_exact_mut(stride).zip(x.each_row()) {
+    for (copy, row) in copies.chunks_exact_mut(stride.max(1)).zip(x.each_row()) {
         copy.iter_mut().zip(row).for_each(|(copy, value)| *copy = *value);
     }
     let Ok(x) = MatRef::new(copies, x.rows(), stride) else { return };

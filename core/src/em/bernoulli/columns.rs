@@ -31,7 +31,7 @@ impl<'a> WordOfRows<'a> {
     /// Each row's words: the one of interest is [`of`](Self::of) them.
     #[inline(always)]
     fn rows(&self) -> core::slice::ChunksExact<'a, u64> {
-        self.bits.chunks_exact(self.words)
+        self.bits.chunks_exact(self.words.max(1))
     }
 
     #[inline(always)]
@@ -135,7 +135,7 @@ impl<T: Lane, const L: usize> LaneColumns<L> for BitColumns<'_, T> {
         counts: &mut [f64],
     ) {
         let columns = self.rows.columns();
-        for (plane, counts) in counts.chunks_exact_mut(columns * self.classes).enumerate() {
+        for (plane, counts) in counts.chunks_exact_mut((columns * self.classes).max(1)).enumerate() {
             for word in 0..row_words(columns) {
                 if self.active.partial && self.active.word(word) == 0 {
                     continue;
@@ -165,7 +165,7 @@ fn add_word<T: Lane, const L: usize>(
     (word, tables): LookUp<'_, T, L>,
     log_joints: &mut [[f64; L]],
 ) {
-    for (row, words) in log_joints.chunks_exact_mut(block.of).zip(word.rows()) {
+    for (row, words) in log_joints.chunks_exact_mut(block.of.max(1)).zip(word.rows()) {
         let Some(log_joint) = row.get_mut(block.place) else { continue };
         add_wide(log_joint, &sum(word.of(words), tables));
     }
@@ -179,7 +179,7 @@ fn add_two_words<T: Lane, const L: usize>(
     (second, others): (WordOfRows<'_>, &[Group<T, L>; GROUPS]),
     log_joints: &mut [[f64; L]],
 ) {
-    let rows = log_joints.chunks_exact_mut(block.of).zip(first.rows()).zip(second.rows());
+    let rows = log_joints.chunks_exact_mut(block.of.max(1)).zip(first.rows()).zip(second.rows());
     for ((row, of_first), of_second) in rows {
         let Some(log_joint) = row.get_mut(block.place) else { continue };
         let mut wide = [0.0; L];
@@ -220,7 +220,7 @@ fn fill_buckets<T: Lane, const L: usize>(
     responsibilities: &[[f64; L]],
     buckets: &mut [Group<T, L>],
 ) {
-    for (row, words) in responsibilities.chunks_exact(block.of).zip(word.rows()) {
+    for (row, words) in responsibilities.chunks_exact(block.of.max(1)).zip(word.rows()) {
         let Some(row) = row.get(block.place) else { continue };
         let (row, word) = (narrow::<T, L>(row), word.of(words));
         for (nth, buckets) in buckets.iter_mut().enumerate() {
