@@ -62,8 +62,18 @@ fn wrong_usage_is_one_line_and_code_2() {
             "",
         ),
         (
-            "fit survey.csv --classes 2 --method tree --tolerance 1",
+            "fit survey.csv --method tree --tolerance 1",
             "every node of a tree has all its rounds; leave out --tolerance",
+            "",
+        ),
+        (
+            "fit survey.csv --classes 2 --refine 3",
+            "--refine is for the leaves of a tree; leave it out, or pass --method tree",
+            "",
+        ),
+        (
+            "fit survey.csv --classes 2 --method tree",
+            "a tree finds out how many classes there are; leave out --classes, or limit it by --depth",
             "",
         ),
         (

@@ -14,7 +14,7 @@ use super::candidates::{Candidate, best_by_bic};
 use super::fit::{FitOptions, MixtureFit, Task};
 use super::methods::{Found, MethodOptions, Step, find};
 use super::model::mask;
-use super::tree::{Tree, TreeOptions};
+use super::tree::{RefineOptions, Tree, TreeOptions};
 use super::truth::{TruthScore, label_shares};
 use super::view;
 use super::{Method, Select};
@@ -36,6 +36,8 @@ pub struct AnalysisOptions {
     pub select: Select,
     /// Nodes on a path of a tree at most.
     pub depth: u32,
+    /// How the leaves of a tree are refined; none: they are not.
+    pub refine: Option<RefineOptions>,
     /// How each number of them is fitted.
     pub fit: FitOptions,
     /// The share of rows that take no part in the fit and test it.
@@ -54,6 +56,7 @@ impl AnalysisOptions {
             method: Method::Em,
             select: Select::All,
             depth: TreeOptions::default().depth,
+            refine: None,
             fit: FitOptions::default(),
             held_out: None,
             weights: None,
@@ -145,8 +148,10 @@ pub struct Analysis {
     pub steps: Vec<Step>,
     /// Against known classes, by the selected columns alone, where all columns were fitted in the end.
     pub truth_by_selected: Option<TruthScore>,
-    /// The tree whose leaves are the classes.
+    /// The tree whose leaves the classes are, or began as.
     pub tree: Option<Tree>,
+    /// Rounds of EM with all columns that the leaves had after it; none: the tree speaks for the classes.
+    pub refined: Option<u32>,
     /// Against known classes.
     pub truth: Option<Truth>,
     /// On rows that took no part.
@@ -201,7 +206,7 @@ impl Analysis {
         (candidates, chosen, best): (Vec<Candidate>, usize, Tried),
     ) -> Result<Self> {
         let Tried { found, posteriors, .. } = best;
-        let Found { fit, selected, is_fitted_by_selected, steps, by_selected, tree } = found;
+        let Found { fit, selected, is_fitted_by_selected, steps, by_selected, tree, refined } = found;
         let classes = fit.parameters.classes();
         let is_fitted = |row: usize| held_out.as_ref().is_none_or(|held_out| !held_out.contains(row));
         let against_truth =
@@ -220,6 +225,7 @@ impl Analysis {
             is_selection: is_fitted_by_selected,
             steps,
             tree,
+            refined,
             truth_by_selected: by_selected.and_then(|alone| against_truth(&alone)).map(|truth| truth.score),
             candidates,
             chosen,
@@ -251,8 +257,21 @@ impl Analysis {
 
     /// The share of wrong rows against known classes: after the best match, by class labels for a tree.
     pub fn error_rate(&self) -> Option<f64> {
-        let score = &self.truth.as_ref()?.score;
-        Some(if self.tree.is_some() { score.share_error } else { score.aligned_error })
+        Some(self.error_of(&self.truth.as_ref()?.score))
+    }
+
+    /// The same by the selected columns alone, or by the tree alone, where all columns were fitted in the end.
+    pub fn selected_error_rate(&self) -> Option<f64> {
+        Some(self.error_of(self.truth_by_selected.as_ref()?))
+    }
+
+    fn error_of(&self, score: &TruthScore) -> f64 {
+        if self.tree.is_some() { score.share_error } else { score.aligned_error }
+    }
+
+    /// The tree, where it speaks for the classes of rows.
+    pub fn speaking_tree(&self) -> Option<&Tree> {
+        self.tree.as_ref().filter(|_| self.refined.is_none())
     }
 
     /// Nodes on the longest path of a tree; none without one.
@@ -280,8 +299,8 @@ impl Tried {
         progress: &dyn Progress,
     ) -> Result<Self> {
         let weights = held_out.map_or(options.weights.as_deref(), |held_out| Some(&held_out.fit_weights));
-        let AnalysisOptions { method, select, depth, fit, .. } = options;
-        let method = MethodOptions { method: *method, select: *select, depth: *depth, fit };
+        let AnalysisOptions { method, select, depth, refine, fit, .. } = options;
+        let method = MethodOptions { method: *method, select: *select, depth: *depth, refine: *refine, fit };
         let observe = |start: usize, round: Round| progress.round(classes, start, round);
         let found = find(view(rows)?, weights, classes, method, &observe)?;
         let active = found.selected.as_ref().filter(|_| found.is_fitted_by_selected);

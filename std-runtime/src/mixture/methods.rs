@@ -8,7 +8,7 @@ mod tree;
 use mixlet_core::em::Round;
 
 use super::fit::{self, FitOptions, MixtureFit, Task};
-use super::tree::Tree;
+use super::tree::{RefineOptions, Tree};
 use super::{Method, RowsView, Select};
 use crate::error::Result;
 
@@ -25,8 +25,10 @@ pub struct Found {
     pub steps: Vec<Step>,
     /// `[rows, classes]`: classes by the selected columns alone, where the fit is of all.
     pub by_selected: Option<Vec<f64>>,
-    /// The tree whose leaves are the classes.
+    /// The tree whose leaves the classes are, or began as.
     pub tree: Option<Tree>,
+    /// Rounds of EM with all columns that the leaves had after it; none: the tree speaks for the classes.
+    pub refined: Option<u32>,
 }
 
 impl Found {
@@ -39,6 +41,7 @@ impl Found {
             steps: Vec::new(),
             by_selected: None,
             tree: None,
+            refined: None,
         }
     }
 
@@ -46,8 +49,8 @@ impl Found {
     pub fn posteriors(&self, task: Task<'_>) -> Result<(Vec<f64>, f64)> {
         let (posteriors, log_likelihood) = fit::posteriors(task, &self.fit.parameters)?;
         Ok(match &self.tree {
-            Some(tree) => (tree.leaf_posteriors(task.rows), log_likelihood),
-            None => (posteriors, log_likelihood),
+            Some(tree) if self.refined.is_none() => (tree.leaf_posteriors(task.rows), log_likelihood),
+            _ => (posteriors, log_likelihood),
         })
     }
 }
@@ -78,6 +81,8 @@ pub struct MethodOptions<'a> {
     pub select: Select,
     /// Nodes on a path of a tree at most.
     pub depth: u32,
+    /// How the leaves of a tree are refined; none: they are not.
+    pub refine: Option<RefineOptions>,
     /// How EM goes; what is not said is the method's own.
     pub fit: &'a FitOptions,
 }
@@ -92,7 +97,7 @@ pub fn find(
 ) -> Result<Found> {
     match options.method {
         Method::Em => em::find(rows, weights, classes, options, observe),
-        Method::Stagewise => stages::find(rows, weights, classes, observe),
+        Method::Stagewise => stages::find(rows, weights, classes, options, observe),
         Method::Forward | Method::Backward => stepwise::find(rows, weights, classes, options, observe),
         Method::Tree => tree::find(rows, weights, options, observe),
     }

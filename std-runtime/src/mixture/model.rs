@@ -88,14 +88,14 @@ impl MixtureModel {
             family: rows.family(),
             reading,
             columns: rows.columns.clone(),
-            parameters: match &analysis.tree {
+            parameters: match analysis.speaking_tree() {
                 // A thousand leaves of a thousand columns would be a large file, and nobody asks for them.
                 Some(_) => {
                     Parameters { shares: analysis.fit.parameters.shares.clone(), ..Parameters::default() }
                 }
                 None => analysis.fit.parameters.clone(),
             },
-            tree: analysis.tree.clone(),
+            tree: analysis.speaking_tree().cloned(),
             selected: analysis.is_selection.then(|| analysis.selected.clone()),
             labels,
         }
@@ -203,8 +203,10 @@ impl MixtureModel {
         }
     }
 
-    /// The posteriors `[rows, classes]` of new rows, which have this model's columns, and their log-likelihood, which a
-    /// tree does not know.
+    /// The posteriors `[rows, classes]` of new rows, which have this model's columns, and their log-likelihood.
+    ///
+    /// A tree has none: its nodes give `P(class | row)`, each by columns of its own, and a leaf the product along its
+    /// path. No `P(row)` follows from these; [`refine`](super::tree::refine) makes a mixture that has one.
     pub fn predict(&self, rows: &Rows) -> Result<(Vec<f64>, Option<f64>)> {
         if let Some(tree) = &self.tree {
             return Ok((tree.leaf_posteriors(view(rows)?), None));

@@ -59,6 +59,7 @@ fn analysis_options(options: &FitOptions, rows: &Rows) -> Result<AnalysisOptions
         method: model.method,
         select: model.select(),
         depth: model.depth.unwrap_or(default.depth),
+        refine: model.refine_options(),
         fit: model.fit_options(start, options.common.seed),
         held_out: options.input.held_out,
         weights: match options.input.weights() {

@@ -10,7 +10,7 @@ use crate::cli::output::check_paths;
 use crate::cli::{Common, usage};
 use crate::error::{Error, Result};
 use crate::mixture::fit::{self, Start};
-use crate::mixture::tree::TreeOptions;
+use crate::mixture::tree::{RefineOptions, TreeOptions};
 use crate::mixture::{Method, Select};
 use crate::output::is_standard_output;
 use crate::rows::{Family, Header, ReadOptions};
@@ -40,7 +40,7 @@ Examples:
   mixlet mixture fit array.npy --classes 5 --threshold 0.5 --save model.json
   mixlet mixture fit clicks.csv --classes 2 --method stagewise --columns columns.csv
   mixlet mixture fit clicks.csv --classes 2 --method forward --select auto
-  mixlet mixture fit images-idx3-ubyte.gz --method tree --depth 8 --truth labels-idx1-ubyte.gz
+  mixlet mixture fit images-idx3-ubyte.gz --method tree --depth 10 --refine 3 --truth labels-idx1-ubyte.gz
 
 Columns hold two values each, or any number with --family categorical. An empty field is a missing value.
 Rows, classes and columns without names are counted from 0. An output that is called - goes to standard output.";
@@ -88,8 +88,11 @@ pub(in crate::cli) struct Model {
     /// Nodes on a path of a tree at most: up to 2^N classes [default: 8]
     #[arg(long, value_name = "N", value_parser = depth)]
     pub depth: Option<u32>,
+    /// Rounds of EM with all columns that refine the leaves of a tree into one mixture, of which rows have a likelihood
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub refine: Option<u32>,
     /// Which columns speak: all, those that tell more than chance, or the first N by information; in every node of a
-    /// tree, there auto stands for 50, its default
+    /// tree, there auto stands for 50, its default. Stagewise: all splits as published, auto by what is beyond chance
     #[arg(long, value_name = "all|auto|N", value_parser = select)]
     pub select: Option<Select>,
     /// Where EM starts: random, or a file of classes as --labels writes it
@@ -257,6 +260,12 @@ impl Model {
             method if method != Method::Tree && self.depth.is_some() => {
                 "--depth is that of a tree; leave it out, or pass --method tree"
             }
+            method if method != Method::Tree && self.refine.is_some() => {
+                "--refine is for the leaves of a tree; leave it out, or pass --method tree"
+            }
+            Method::Tree if self.classes.is_some() => {
+                "a tree finds out how many classes there are; leave out --classes, or limit it by --depth"
+            }
             method if method != Method::Em && self.is_range() => {
                 "a range of --classes needs --method em; name one number"
             }
@@ -269,8 +278,8 @@ impl Model {
             Method::Stagewise if has_start => {
                 "--method stagewise starts from one class; leave out --start and --restarts"
             }
-            Method::Stagewise if self.select.is_some() => {
-                "--method stagewise selects columns itself; leave out --select"
+            Method::Stagewise if matches!(self.select, Some(Select::First(_))) => {
+                "--method stagewise counts columns itself; pass --select auto or all, or leave it out"
             }
             Method::Stagewise if has_own_way => {
                 "--method stagewise goes its own way; leave out --pseudocount, --rounds and --tolerance"
@@ -326,9 +335,17 @@ impl Model {
         }
     }
 
+    /// How the leaves of a tree are refined.
+    pub fn refine_options(&self) -> Option<RefineOptions> {
+        let default = RefineOptions::default();
+        let pseudocount = self.pseudocount.unwrap_or(default.pseudocount);
+        self.refine.map(|rounds| RefineOptions { rounds, pseudocount })
+    }
+
     /// The columns that speak, by the method's own default.
     pub fn select(&self) -> Select {
-        let own = if self.method == Method::Em { Select::All } else { Select::Auto };
+        let own =
+            if matches!(self.method, Method::Em | Method::Stagewise) { Select::All } else { Select::Auto };
         self.select.unwrap_or(own)
     }
 }

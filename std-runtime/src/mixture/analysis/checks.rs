@@ -81,7 +81,8 @@ fn selected(analysis: &Analysis, warnings: &mut Vec<String>) {
 /// A fit that was cut short, or whose starts disagree.
 fn ending(analysis: &Analysis, warnings: &mut Vec<String>) {
     let chosen = analysis.chosen();
-    if chosen.stop == Stop::IterationLimit {
+    // The rounds of a tree are few on purpose.
+    if chosen.stop == Stop::IterationLimit && analysis.method != Method::Tree {
         let rounds = things(chosen.rounds, "round");
         let more = if analysis.method == Method::Em { ": --rounds allows more" } else { "" };
         warnings.push(format!("stopped after {rounds} before it converged{more}"));
