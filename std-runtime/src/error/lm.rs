@@ -137,14 +137,14 @@ pub enum TensorProblem {
         /// The kinds that can be used.
         expected: &'static str,
     },
-    /// A number is not in its range.
-    Number {
+    /// An id is not in the vocabulary.
+    Id {
         /// The tensor.
         name: String,
         /// The number.
         found: i64,
-        /// What it must be.
-        expected: &'static str,
+        /// The number of ids.
+        below: usize,
     },
 }
 
@@ -185,8 +185,8 @@ impl fmt::Display for TensorProblem {
             Self::Dtype { name, found, expected } => {
                 write!(f, "{} holds {}, expected {expected}", Quoted(name), Quoted(found))
             }
-            Self::Number { name, found, expected } => {
-                write!(f, "{} holds {found}, expected {expected}", Quoted(name))
+            Self::Id { name, found, below } => {
+                write!(f, "{} holds the id {found}, expected 0 to {}", Quoted(name), below - 1)
             }
         }
     }
