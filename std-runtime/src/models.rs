@@ -11,6 +11,7 @@
 //! * [`weights`](mod@weights): the tensors of every block, from a file or merely counted.
 //! * [`forward`]: one way through the blocks for all of them, with a cache of keys and values.
 //! * [`batch`]: sequences with what is expected of them. [`losses`]: cross entropy, and what routers add to it. [`generate`](mod@generate): greedy and beam search.
+//! * [`info`]: how large a model is. [`presets`]: those of the literature. [`io`]: batches from files, results into them.
 //!
 //! *Why no file per architecture:* a model differs from its relatives by settings and by names. Both are data here, so
 //! that whatever is done to blocks (speed, training, quantisation) is done once.
@@ -20,9 +21,12 @@ pub mod checkpoint;
 pub mod config;
 pub mod forward;
 pub mod generate;
+pub mod info;
+pub mod io;
 pub mod losses;
 mod memory;
 pub mod names;
+pub mod presets;
 pub mod tensor;
 pub mod weights;
 

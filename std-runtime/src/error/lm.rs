@@ -137,14 +137,14 @@ pub enum TensorProblem {
         /// The kinds that can be used.
         expected: &'static str,
     },
-    /// A number is not in its range.
-    Number {
+    /// An id is not in the vocabulary.
+    Id {
         /// The tensor.
         name: String,
         /// The number.
         found: i64,
-        /// What it must be.
-        expected: &'static str,
+        /// The number of ids.
+        below: usize,
     },
 }
 
@@ -165,12 +165,12 @@ impl fmt::Display for TensorProblem {
                     "{name} begins at byte {found} of the values, expected {expected}; copy the file again"
                 )
             }
-            Self::Bytes { name, found, expected: Some(expected) } => {
-                write!(f, "{} has {found} bytes, expected {expected} by its shape", Quoted(name))
-            }
-            Self::Bytes { name, found, expected: None } => {
-                write!(f, "{} has {found} bytes, and a shape beyond any memory", Quoted(name))
-            }
+            Self::Bytes { name, found, expected } => match expected {
+                Some(expected) => {
+                    write!(f, "{} has {found} bytes, expected {expected} by its shape", Quoted(name))
+                }
+                None => write!(f, "{} has {found} bytes, and a shape beyond any memory", Quoted(name)),
+            },
             Self::Index { reason } => write!(f, "damaged index ({})", Quoted(reason)),
             Self::NoWeights => {
                 write!(f, "no weights, expected model.safetensors or model.safetensors.index.json")
@@ -185,8 +185,8 @@ impl fmt::Display for TensorProblem {
             Self::Dtype { name, found, expected } => {
                 write!(f, "{} holds {}, expected {expected}", Quoted(name), Quoted(found))
             }
-            Self::Number { name, found, expected } => {
-                write!(f, "{} holds {found}, expected {expected}", Quoted(name))
+            Self::Id { name, found, below } => {
+                write!(f, "{} holds the id {found}, expected 0 to {}", Quoted(name), below - 1)
             }
         }
     }
