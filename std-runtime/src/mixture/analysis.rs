@@ -7,7 +7,7 @@ mod held_out;
 use std::ops::RangeInclusive;
 use std::time::Instant;
 
-use mixlet_core::em::{ActiveColumns, Round, criteria};
+use mixlet_core::em::{ActiveColumns, criteria};
 use serde::Serialize;
 
 use super::candidates::{Candidate, best_by_bic};
@@ -23,7 +23,11 @@ use crate::rows::{Labels, Rows};
 use columns::free_parameters;
 use held_out::HeldOutRows;
 
+pub use super::methods::Progress;
 pub use columns::ColumnFacts;
+
+/// What all rows count together at most: with more, a count of one would be lost in sums.
+const MOST_WEIGHT: f64 = 1e15;
 
 /// What is asked of an analysis.
 #[derive(Clone, Debug)]
@@ -63,17 +67,6 @@ impl AnalysisOptions {
             truth: None,
         }
     }
-}
-
-/// Told how far an analysis is.
-pub trait Progress: Sync {
-    /// A round of one of several fits that run at once.
-    fn round(&self, classes: usize, start: usize, round: Round);
-}
-
-/// Nobody is told.
-impl Progress for () {
-    fn round(&self, _: usize, _: usize, _: Round) {}
 }
 
 /// How long each part took.
@@ -301,8 +294,7 @@ impl Tried {
         let weights = held_out.map_or(options.weights.as_deref(), |held_out| Some(&held_out.fit_weights));
         let AnalysisOptions { method, select, depth, refine, fit, .. } = options;
         let method = MethodOptions { method: *method, select: *select, depth: *depth, refine: *refine, fit };
-        let observe = |start: usize, round: Round| progress.round(classes, start, round);
-        let found = find(view(rows)?, weights, classes, method, &observe)?;
+        let found = find(view(rows)?, weights, classes, method, progress)?;
         let active = found.selected.as_ref().filter(|_| found.is_fitted_by_selected);
         let active = active.map(|selected| mask(selected, rows.columns.len()));
         let columns = ActiveColumns { mask: active.as_deref(), partial: false };
@@ -355,10 +347,14 @@ fn check(rows: &Rows, options: &AnalysisOptions) -> Result<()> {
         return Err(Error::Mixture(MixtureProblem::Classes { asked, rows: count }));
     }
     if columns::varying(rows).all(|varies| !varies) {
-        return Err(Error::Mixture(MixtureProblem::AllConstant { columns: rows.columns.len() }));
+        let (columns, threshold) = (rows.columns.len(), rows.threshold);
+        return Err(Error::Mixture(MixtureProblem::AllConstant { columns, threshold }));
     }
-    if options.weights.as_ref().is_some_and(|weights| weights.iter().all(|&weight| weight == 0.0)) {
-        return Err(Error::Mixture(MixtureProblem::NoWeight { rows: count }));
+    match options.weights.as_ref().map(|weights| weights.iter().sum::<f64>()) {
+        Some(0.0) => Err(Error::Mixture(MixtureProblem::NoWeight { rows: count })),
+        Some(total) if total > MOST_WEIGHT => {
+            Err(Error::Mixture(MixtureProblem::TooMuchWeight { total, most: MOST_WEIGHT }))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }

@@ -8,6 +8,7 @@ mod tree;
 use mixlet_core::em::Round;
 
 use super::fit::{self, FitOptions, MixtureFit, Task};
+use super::pairs::PairProgress;
 use super::tree::{RefineOptions, Tree};
 use super::{Method, RowsView, Select};
 use crate::error::Result;
@@ -87,18 +88,36 @@ pub struct MethodOptions<'a> {
     pub fit: &'a FitOptions,
 }
 
+/// Told how far a search is.
+pub trait Progress: Sync {
+    /// A round of one of several fits that run at once.
+    fn round(&self, classes: usize, start: usize, round: Round);
+
+    /// Columns that are compared, before they are selected.
+    fn pairs(&self, _: PairProgress) {}
+}
+
+/// Nobody is told.
+impl Progress for () {
+    fn round(&self, _: usize, _: usize, _: Round) {}
+}
+
 /// Finds so many classes.
 pub fn find(
     rows: RowsView<'_>,
     weights: Option<&[f64]>,
     classes: usize,
     options: MethodOptions<'_>,
-    observe: &(dyn Fn(usize, Round) + Sync),
+    progress: &dyn Progress,
 ) -> Result<Found> {
+    let observe = |start: usize, round: Round| progress.round(classes, start, round);
     match options.method {
-        Method::Em => em::find(rows, weights, classes, options, observe),
-        Method::Stagewise => stages::find(rows, weights, classes, observe),
-        Method::Forward | Method::Backward => stepwise::find(rows, weights, classes, options, observe),
-        Method::Tree => tree::find(rows, weights, options, observe),
+        Method::Em => {
+            let selected = em::select(rows, weights, options.select, &mut |pairs| progress.pairs(pairs))?;
+            em::find(Task { rows, weights, ..Task::of(rows) }, selected, classes, options, &observe)
+        }
+        Method::Stagewise => stages::find(rows, weights, classes, &observe),
+        Method::Forward | Method::Backward => stepwise::find(rows, weights, classes, options, &observe),
+        Method::Tree => tree::find(rows, weights, options, &observe),
     }
 }
