@@ -227,6 +227,10 @@ fn wrong_files_are_named_with_place_and_remedy_and_code_1() {
             "nothing in 24 columns tells rows apart: all numbers of each lie on one side of 300; pass another --threshold",
         ),
         (
+            "fit bars-idx3-ubyte --classes 2 --threshold 127",
+            "bars-idx3-ubyte: --threshold 127 is no share of the range of pixels, expected 0 to below 1; divide a shade by 255",
+        ),
+        (
             "fit heavy.csv --classes 2 --weights w",
             "the weights add up to 1e16, expected at most 1e15; divide all of them by the same number",
         ),

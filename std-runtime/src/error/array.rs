@@ -80,6 +80,11 @@ pub enum ArrayProblem {
         /// Columns of the model.
         expected: usize,
     },
+    /// A threshold for pixels that is no share of their range.
+    Threshold {
+        /// The threshold.
+        found: f64,
+    },
     /// Columns without names are called by numbers, and this is none of them.
     NoNumber {
         /// What was asked for.
@@ -184,6 +189,10 @@ impl ArrayProblem {
                     f,
                     "{found} columns, expected {expected} as in the model; check that both come from the same source"
                 )
+            }
+            Self::Threshold { found } => {
+                write!(f, "--threshold {found} is no share of the range of pixels, expected 0 to below 1; ")?;
+                write!(f, "divide a shade by 255")
             }
             Self::NoNumber { name, width } => fmt_no_number(f, name, *width),
             Self::NoValueColumns { width } => {

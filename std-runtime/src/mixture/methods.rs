@@ -80,6 +80,8 @@ pub struct MethodOptions<'a> {
     pub method: Method,
     /// How many columns speak.
     pub select: Select,
+    /// The columns that [`select`] found.
+    pub selected: Option<&'a [u32]>,
     /// Nodes on a path of a tree at most.
     pub depth: u32,
     /// How the leaves of a tree are refined; none: they are not.
@@ -102,6 +104,20 @@ impl Progress for () {
     fn round(&self, _: usize, _: usize, _: Round) {}
 }
 
+/// The columns that are selected before there are classes, whatever their number; none: all of them, or the method
+/// selects by itself.
+pub fn select(
+    rows: RowsView<'_>,
+    weights: Option<&[f64]>,
+    (method, select): (Method, Select),
+    progress: &dyn Progress,
+) -> Result<Option<Vec<u32>>> {
+    match method {
+        Method::Em => em::select(rows, weights, select, &mut |pairs| progress.pairs(pairs)),
+        _ => Ok(None),
+    }
+}
+
 /// Finds so many classes.
 pub fn find(
     rows: RowsView<'_>,
@@ -112,10 +128,7 @@ pub fn find(
 ) -> Result<Found> {
     let observe = |start: usize, round: Round| progress.round(classes, start, round);
     match options.method {
-        Method::Em => {
-            let selected = em::select(rows, weights, options.select, &mut |pairs| progress.pairs(pairs))?;
-            em::find(Task { rows, weights, ..Task::of(rows) }, selected, classes, options, &observe)
-        }
+        Method::Em => em::find(Task { weights, ..Task::of(rows) }, classes, options, &observe),
         Method::Stagewise => stages::find(rows, weights, classes, &observe),
         Method::Forward | Method::Backward => stepwise::find(rows, weights, classes, options, &observe),
         Method::Tree => tree::find(rows, weights, options, &observe),

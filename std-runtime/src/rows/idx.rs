@@ -50,6 +50,9 @@ pub(super) fn read(
         return Err(fail(shape.wrong_dimensions()));
     }
     let width = shape.row_len(sides).map_err(fail)?;
+    if let Some(found) = options.threshold.filter(|threshold| !(0.0..1.0).contains(threshold)) {
+        return Err(fail(ArrayProblem::Threshold { found }));
+    }
     let layout = array_layout(path, columns, width, options)?;
     let mut beside = Beside::default();
     let mut source = Source { path, input: &mut input, shape: &shape, width, layout: &layout };

@@ -75,9 +75,12 @@ fn number_of_classes(options: &AnalysisOptions, analysis: &Analysis, warnings: &
 
 /// A search that found nothing.
 fn selected(analysis: &Analysis, warnings: &mut Vec<String>) {
+    let what = match analysis.method {
+        Method::Tree => "the tree is one leaf: the rows are too few, or fewer than two columns vary",
+        _ => "no column depends on the others beyond chance: there are no classes to find",
+    };
     if analysis.selected.is_empty() {
-        warnings
-            .push("no column depends on the others beyond chance: there are no classes to find".to_owned());
+        warnings.push(what.to_owned());
     }
 }
 

@@ -17,11 +17,11 @@ const CHANCE: f64 = 0.01;
 /// Fits so many classes by the selected columns.
 pub(super) fn find(
     task: Task<'_>,
-    selected: Option<Vec<u32>>,
     classes: usize,
     options: MethodOptions<'_>,
     observe: &(dyn Fn(usize, Round) + Sync),
 ) -> Result<Found> {
+    let selected = options.selected.map(<[u32]>::to_vec);
     let words = selected.as_ref().map(|selected| mask(selected, task.rows.columns()));
     let active = ActiveColumns { mask: words.as_deref(), partial: false };
     let mut fit = fit::fit(Task { active, ..task }, classes, options.fit, observe)?;
