@@ -118,7 +118,7 @@ fn pairs(digits: &Digits) -> Result<(), Box<dyn Error>> {
     let rows = 6 * digits.labels.len();
     println!("rows    what                                  seconds");
     let whole = PackedRows::new(rows, PIXELS, &tiled)?;
-    for estimator in [Estimator::Plain, Estimator::MillerMadow, Estimator::GTest] {
+    for estimator in [Estimator::Plain, Estimator::MillerMadow, Estimator::G_TEST] {
         let start = Instant::now();
         pool.install(|| -> mixlet_runtime::error::Result<_> {
             let pairs = ColumnPairs::new(RowsView::Bits(whole))?;

@@ -5,6 +5,7 @@
 //! the problem and the place is added once.
 
 mod array;
+mod lm;
 mod mixture;
 mod model;
 mod rows;
@@ -23,6 +24,7 @@ use crate::crowd::generate::CrowdSpecError;
 use crate::report::PictureError;
 
 pub use array::ArrayProblem;
+pub use lm::{ConfigProblem, LmProblem, TensorProblem};
 pub use mixture::MixtureProblem;
 pub use model::ModelProblem;
 pub use rows::{RowsProblem, ValueProblem};
@@ -130,6 +132,22 @@ pub enum Error {
         /// What is wrong with it.
         problem: ModelProblem,
     },
+    /// The configuration of a language model cannot be used.
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: ConfigProblem,
+    },
+    /// A file of tensors, or a folder of them, does not hold what was expected.
+    Tensor {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: TensorProblem,
+    },
+    /// A language model was asked for something it cannot do.
+    Lm(LmProblem),
     /// The system gave no threads.
     Threads {
         /// How many were asked for; 0 stands for one per core.
@@ -208,6 +226,9 @@ impl Error {
                 write!(f, "{}: the output would replace {what}; name another path", path.display())
             }
             Self::Model { path, problem } => write!(f, "{}: {problem}", path.display()),
+            Self::Config { path, problem } => write!(f, "{}: {problem}", path.display()),
+            Self::Tensor { path, problem } => write!(f, "{}: {problem}", path.display()),
+            Self::Lm(problem) => write!(f, "{problem}"),
             Self::Threads { asked, reason } => {
                 write!(f, "cannot start {asked} threads: {reason}; ask for fewer with --threads")
             }

@@ -129,7 +129,7 @@ pub fn find(
     let observe = |start: usize, round: Round| progress.round(classes, start, round);
     match options.method {
         Method::Em => em::find(Task { weights, ..Task::of(rows) }, classes, options, &observe),
-        Method::Stagewise => stages::find(rows, weights, classes, &observe),
+        Method::Stagewise => stages::find(rows, weights, classes, options, &observe),
         Method::Forward | Method::Backward => stepwise::find(rows, weights, classes, options, &observe),
         Method::Tree => tree::find(rows, weights, options, &observe),
     }

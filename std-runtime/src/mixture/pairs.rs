@@ -10,6 +10,7 @@ use mixlet_core::select::columns::{
     Indicators, LANES, PairTables, Stripe, fill_indicators, fill_indicators_of_bits, information_scratch_len,
     transpose, weigh_scratch_len,
 };
+use mixlet_core::select::relevance::level_of_each;
 use mixlet_core::select::{Estimator, Residue};
 use rayon::prelude::*;
 
@@ -186,22 +187,28 @@ impl<'a> ColumnPairs<'a> {
         Ok((0..self.columns()).map(varies).collect())
     }
 
-    /// What the classes leave unexplained.
-    pub fn unexplained(&self, classes: &Classes) -> Result<Unexplained> {
-        let stripes =
-            self.map_stripes(&self.partition(), classes, Estimator::Plain, |stripe, information| {
-                let mut found = Unexplained::default();
-                for (class, information) in information.iter().enumerate() {
-                    for ([high, low], information) in pairs_below(stripe, information) {
-                        let columns = [low, high].map(|column| column as u32);
+    /// What the classes leave unexplained; with a `level`, only what a G test tells from chance at this level over all
+    /// pairs and classes together.
+    pub fn unexplained(&self, classes: &Classes, level: Option<f64>) -> Result<Unexplained> {
+        let columns = self.columns() as f64;
+        let tables = columns * (columns - 1.0) / 2.0 * classes.masses.len() as f64;
+        let of_each = |level| Estimator::GTest { level: level_of_each(level, tables) };
+        let estimator = level.map_or(Estimator::Plain, of_each);
+        let stripes = self.map_stripes(&self.partition(), classes, estimator, |stripe, information| {
+            let mut found = Unexplained::default();
+            for (class, information) in information.iter().enumerate() {
+                for ([high, low], information) in pairs_below(stripe, information) {
+                    let columns = [low, high].map(|column| column as u32);
+                    if level.is_none() || information > 0.0 {
                         found.take(Dependence { class, columns, information });
                     }
                 }
-                for (_, information) in pairs_below(stripe, &classes.weighted(information)) {
-                    found.most_information = found.most_information.max(information);
-                }
-                found
-            })?;
+            }
+            for (_, information) in pairs_below(stripe, &classes.weighted(information)) {
+                found.most_information = found.most_information.max(information);
+            }
+            found
+        })?;
         Ok(stripes.into_iter().fold(Unexplained::default(), |mut all, stripe| {
             stripe.most_dependent.into_iter().for_each(|pair| all.take(pair));
             all.most_information = all.most_information.max(stripe.most_information);

@@ -101,7 +101,8 @@ pub(in crate::cli) struct Model {
     #[arg(long, value_name = "N", value_parser = rounds, allow_negative_numbers = true)]
     pub refine: Option<u32>,
     /// Which columns speak: all, those that tell more than chance, or the first N by information; in every node of a
-    /// tree, there auto stands for 50, its default. Comparing columns may take up to 8 GiB
+    /// tree, there auto stands for 50, its default. Stagewise: all splits as published, auto by what is beyond chance.
+    /// Comparing columns may take up to 8 GiB
     #[arg(long, value_name = "all|auto|N", value_parser = select, allow_negative_numbers = true)]
     pub select: Option<Select>,
     /// Where EM starts: random, or a file of classes as --labels writes it
@@ -211,8 +212,8 @@ impl Model {
             Method::Stagewise if has_start => {
                 "--method stagewise starts from one class; leave out --start and --restarts"
             }
-            Method::Stagewise if self.select.is_some() => {
-                "--method stagewise selects columns itself; leave out --select"
+            Method::Stagewise if matches!(self.select, Some(Select::First(_))) => {
+                "--method stagewise counts columns itself; pass --select auto or all, or leave it out"
             }
             Method::Stagewise if has_own_way => {
                 "--method stagewise goes its own way; leave out --pseudocount, --rounds and --tolerance"
@@ -292,7 +293,8 @@ impl Model {
 
     /// The columns that speak, by the method's own default.
     pub fn select(&self) -> Select {
-        let own = if self.method == Method::Em { Select::All } else { Select::Auto };
+        let own =
+            if matches!(self.method, Method::Em | Method::Stagewise) { Select::All } else { Select::Auto };
         self.select.unwrap_or(own)
     }
 }

@@ -88,13 +88,14 @@ fn selected(analysis: &Analysis, warnings: &mut Vec<String>) {
 fn ending(options: &AnalysisOptions, analysis: &Analysis, warnings: &mut Vec<String>) {
     let chosen = analysis.chosen();
     let rounds = things(chosen.rounds, "round");
-    match (chosen.stop, analysis.method) {
+    match (analysis.method, chosen.stop) {
         // The rounds of a tree are few on purpose.
-        (Stop::Converged, _) | (_, Method::Tree) => {}
-        (_, Method::Em) => {
+        (Method::Tree, _) => {}
+        (Method::Stagewise, stop) => warnings.extend(unfinished_stages(options, analysis, stop)),
+        (_, Stop::Converged) => {}
+        (Method::Em, _) => {
             warnings.push(format!("stopped after {rounds} before it converged: --rounds allows more"));
         }
-        (_, Method::Stagewise) => warnings.extend(unfinished_stages(options, analysis)),
         _ => warnings.push(format!("stopped after {rounds} before it converged")),
     }
     let best = chosen.restarts.iter().map(|start| start.objective).fold(f64::NEG_INFINITY, f64::max);
@@ -107,18 +108,18 @@ fn ending(options: &AnalysisOptions, analysis: &Analysis, warnings: &mut Vec<Str
     }
 }
 
-/// Stagewise EM that had more to find in its last round. Where it had not, the classes only became a little sharper,
-/// and the rounds with all columns that follow do that better.
-fn unfinished_stages(options: &AnalysisOptions, analysis: &Analysis) -> Option<String> {
-    let [.., before, last] = analysis.steps.as_slice() else { return None };
-    let (found, asked) = (last.classes.unwrap_or(0), *options.classes.end());
+/// Stagewise EM that found fewer classes, or had more columns to find in its last round. Where it had not, the classes
+/// only became a little sharper, and the rounds with all columns that follow do that better.
+fn unfinished_stages(options: &AnalysisOptions, analysis: &Analysis, stop: Stop) -> Option<String> {
+    let (last, before) = analysis.steps.split_last()?;
+    let (found, asked) = (last.classes?, *options.classes.end());
     let rounds = things(analysis.steps.len(), "round");
     if found < asked {
         let found = things(found, "class").replace("classs", "classes");
         return Some(format!("only {found} of {asked} after {rounds}: the columns show no more"));
     }
-    let columns = last.columns - before.columns;
-    (columns > 0)
+    let joined = last.columns > before.last().map_or(0, |before| before.columns);
+    (joined && stop == Stop::IterationLimit)
         .then(|| format!("columns still joined in the last of {rounds}: there may be more that matter"))
 }
 

@@ -14,8 +14,8 @@ pub struct Dependence {
 /// What classes leave unexplained.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Unexplained {
-    /// The pair of largest information in any class; none if there are no two columns. Ties go to the lower class,
-    /// then to the lower columns.
+    /// The pair of largest information in any class; none if no two columns depend on each other beyond chance. Ties go to
+    /// the lower class, then to the lower columns.
     pub most_dependent: Option<Dependence>,
     /// `max_(i, j) Σ_k π_k · I_k(i, j)`.
     pub most_information: f64,
