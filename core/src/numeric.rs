@@ -26,7 +26,10 @@ const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
 /// ```
 #[inline(always)]
 pub fn exp_slice(values: &mut [f64]) {
-    values.iter_mut().for_each(|value| *value = exp(*value));
+    // Not `for_each`, a call that the compiler may leave standing in a large function.
+    for value in values {
+        *value = exp(*value);
+    }
 }
 
 /// `eˣ` without a branch: `x = n·ln 2 + r`, `|r| ≤ ln 2 / 2`, and `eʳ` by its series.

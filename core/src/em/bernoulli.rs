@@ -3,7 +3,7 @@
 //! Rows are bits, parameters `f64` in memory of the caller. Missing values contribute nothing. Sums over groups of
 //! columns are tabulated once a round and looked up, in `f32` or `f64`; sums over words and rows are `f64`.
 //!
-//! A sweep takes 46 kB of stack with `f32` tables, twice that with `f64`. Where memory is scarcer,
+//! A sweep takes 120 kB of stack with `f32` tables, twice that with `f64`. Where memory is scarcer,
 //! [`BernoulliStream`] learns row by row.
 
 mod columns;

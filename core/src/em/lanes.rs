@@ -212,7 +212,9 @@ impl Classes<'_> {
         let mut log_likelihood = 0.0;
         for (nth, row) in values.chunks_exact_mut(blocks.max(1)).enumerate() {
             let largest = row.iter().map(|lanes| fold(*lanes, larger)).fold(f64::NEG_INFINITY, larger);
-            row.as_flattened_mut().iter_mut().for_each(|value| *value -= largest);
+            for value in row.as_flattened_mut() {
+                *value -= largest;
+            }
             log_likelihood += weight(nth).map_or(largest, |weight| weight * largest);
         }
         exp_slice(values.as_flattened_mut());
@@ -224,7 +226,9 @@ impl Classes<'_> {
                 return Err(EmError::ImpossibleRow { row: rows.start + nth });
             }
             let scale = weight(nth).copied().unwrap_or(1.0) / sum;
-            row.as_flattened_mut().iter_mut().for_each(|value| *value *= scale);
+            for value in row.as_flattened_mut() {
+                *value *= scale;
+            }
             log_sums.add(sum, weight(nth));
         }
         Ok(log_likelihood + log_sums.total())

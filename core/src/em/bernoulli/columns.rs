@@ -30,8 +30,8 @@ struct Plane<'a> {
     bits: &'a [u64],
     /// Words of a row.
     words: usize,
-    /// Bits to be read the other way round.
-    flipped: u64,
+    /// Whether it says which values are present.
+    of_presence: bool,
 }
 
 impl<'a> Plane<'a> {
@@ -41,13 +41,20 @@ impl<'a> Plane<'a> {
         self.bits.chunks_exact(self.words.max(1))
     }
 
+    /// What a word adds to log-joints is looked up by: values, or what is absent.
+    #[inline(always)]
+    fn looked_up(&self, word: u64) -> u64 {
+        if self.of_presence { !word } else { word }
+    }
+
     /// Some words of at most [`ROWS`] rows, transposed; zeros for rows and words that are not there.
     #[inline(always)]
     fn transposed(&self, words: Range<usize>, block: &mut [[u64; WORDS]; ROWS]) {
         *block = [[0; WORDS]; ROWS];
         for (block, row) in block.iter_mut().zip(self.rows()) {
-            let row = row.get(words.clone()).unwrap_or(&[]);
-            block.iter_mut().zip(row).for_each(|(block, word)| *block = *word);
+            for (block, word) in block.iter_mut().zip(row.get(words.clone()).unwrap_or(&[])) {
+                *block = *word;
+            }
         }
         transpose(block);
     }
@@ -68,8 +75,8 @@ impl<'a> Plane<'a> {
             for ([first, second], [tables, others]) in
                 words.as_chunks::<2>().0.iter().zip(tables.as_chunks::<2>().0)
             {
-                let mut both = sum(first ^ self.flipped, tables);
-                add(&mut both, &sum(second ^ self.flipped, others));
+                let mut both = sum(self.looked_up(*first), tables);
+                add(&mut both, &sum(self.looked_up(*second), others));
                 // Otherwise the compiler would take the registers of single precision by halves.
                 add_wide(&mut wide, &black_box(both));
             }
@@ -88,9 +95,9 @@ impl<'a> Plane<'a> {
     ) {
         for (row, words) in log_joints.chunks_exact_mut(block.of.max(1)).zip(self.rows()) {
             let (Some(log_joint), Some(word)) = (row.get_mut(block.place), words.get(word)) else { continue };
-            let mut sum = [T::default(); L];
+            let (word, mut sum) = (self.looked_up(*word), [T::default(); L]);
             for (nth, table) in tables.iter().enumerate() {
-                add(&mut sum, entry(table, word ^ self.flipped, nth));
+                add(&mut sum, entry(table, word, nth));
             }
             add_wide(log_joint, &sum);
         }
@@ -108,7 +115,11 @@ impl<'a, T: Lane> BitColumns<'a, T> {
     fn plane(&self, nth: usize, rows: Range<usize>) -> Plane<'a> {
         let words = row_words(self.rows.columns());
         let bits = if nth == 0 { self.rows.values() } else { self.rows.present().unwrap_or(&[]) };
-        Plane { bits: bits.get(rows.start * words..rows.end * words).unwrap_or(&[]), words, flipped: 0 }
+        Plane {
+            bits: bits.get(rows.start * words..rows.end * words).unwrap_or(&[]),
+            words,
+            of_presence: nth == 1,
+        }
     }
 
     /// The tables of a plane.
@@ -138,22 +149,32 @@ impl<'a, T: Lane> BitColumns<'a, T> {
                 let words = start..span.end.min(start + WORDS);
                 Plane { bits, ..plane }.transposed(words.clone(), &mut transposed.0);
                 for ((nth, word), sums) in words.enumerate().zip(sums) {
-                    if self.counts(word) {
-                        let columns = sums.iter_mut().zip(&transposed.0).take(self.columns_of(word).len());
-                        columns.for_each(|(sum, words)| {
-                            subsets.0.add_to(words.get(nth).copied().unwrap_or(0), sum)
-                        });
+                    let columns = if self.counts(word) { self.columns_of(word).len() } else { 0 };
+                    for (sum, words) in sums.iter_mut().zip(&transposed.0).take(columns) {
+                        subsets.0.add_to(words.get(nth).copied().unwrap_or(0), sum);
                     }
                 }
             }
         }
         for (word, sums) in span.zip(&sums.0) {
-            for (column, sum) in self.columns_of(word).zip(sums) {
-                if let Some(row) = counts.get_mut(column * self.classes..(column + 1) * self.classes) {
-                    let mut wide = [0.0; L];
-                    add_wide(&mut wide, sum);
-                    block.add_to(&wide, row);
-                }
+            self.add_word(word, block, sums, counts);
+        }
+    }
+
+    /// Adds the sums of one word's columns to the counts `[columns, classes]`.
+    #[inline(always)]
+    fn add_word<const L: usize>(
+        &self,
+        word: usize,
+        block: LaneBlock,
+        sums: &[[T; L]; WORD_BITS],
+        counts: &mut [f64],
+    ) {
+        for (column, sum) in self.columns_of(word).zip(sums) {
+            if let Some(row) = counts.get_mut(column * self.classes..(column + 1) * self.classes) {
+                let mut wide = [0.0; L];
+                add_wide(&mut wide, sum);
+                block.add_to(&wide, row);
             }
         }
     }
@@ -175,9 +196,7 @@ impl<T: Lane, const L: usize> LaneColumns<L> for BitColumns<'_, T> {
     #[inline(always)]
     fn add_logs(&self, block: LaneBlock, rows: Range<usize>, log_joints: &mut [[f64; L]]) {
         for nth in 0..self.planes() {
-            // Bits of what is absent are those of what is present the other way round.
-            let plane =
-                Plane { flipped: if nth == 0 { 0 } else { u64::MAX }, ..self.plane(nth, rows.clone()) };
+            let plane = self.plane(nth, rows.clone());
             let (words, last) = self.tables::<L>(block, nth).as_chunks::<GROUPS>();
             let (passes, others) = words.as_chunks::<PASS>();
             let is_active = |word: usize| self.active.word(word) != 0;
@@ -191,7 +210,7 @@ impl<T: Lane, const L: usize> LaneColumns<L> for BitColumns<'_, T> {
                     plane.add_word(word, tables, block, log_joints);
                 }
             }
-            if is_active(words.len()) {
+            if !last.is_empty() && is_active(words.len()) {
                 plane.add_word(words.len(), last, block, log_joints);
             }
         }

@@ -9,7 +9,11 @@
 //! ```
 //!
 //! *Why not add the rows' responsibilities to buckets, one for every code of a group of columns:* that writes a bucket
-//! for every one it reads, at half the pace of reading, and has to wait for it where two rows meet in the same one.
+//! for every one it reads, at half the pace of reading, and has to wait for it where two rows meet in the same one. It
+//! took half as long again.
+//!
+//! *Why six rows:* the tables, 45 kB for 16 lanes of single precision, stay close to the first-level cache. Five rows
+//! took a tenth longer.
 
 use core::hint::black_box;
 
@@ -101,6 +105,53 @@ fn swap<const N: usize>(rows: &mut [[u64; WORDS]; ROWS], mask: u64) {
             let exchanged = ((*upper >> N) ^ *lower) & mask;
             *upper ^= exchanged << N;
             *lower ^= exchanged;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::array::from_fn;
+
+    use super::*;
+
+    #[test]
+    fn transposing_exchanges_rows_and_bits() {
+        // Word by word another pattern, none of them symmetric.
+        let bit = |word: usize, row: usize, column: usize| (row * row + 3 * column + word) % 7 < 3;
+        let mut rows = [[0; WORDS]; ROWS];
+        for (row, words) in rows.iter_mut().enumerate() {
+            for (word, bits) in words.iter_mut().enumerate() {
+                *bits = (0..ROWS).fold(0, |bits, column| bits | u64::from(bit(word, row, column)) << column);
+            }
+        }
+        transpose(&mut rows);
+        for (column, words) in rows.iter().enumerate() {
+            for (word, bits) in words.iter().enumerate() {
+                for row in 0..ROWS {
+                    assert_eq!(bits >> row & 1 == 1, bit(word, row, column), "{word} {row} {column}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn subsets_sum_the_rows_whose_bits_are_set() {
+        for len in [1, 6, 7, 63, 64] {
+            let rows: [[f64; 4]; ROWS] =
+                from_fn(|row| from_fn(|lane| if row < len { (1 + row * (1 << lane)) as f64 } else { 0.0 }));
+            let mut subsets = Subsets::<f64, 4>::new();
+            subsets.fill(rows.iter().take(len));
+            for word in [0, 1, 0x8000_0000_0000_0000, 0x0123_4567_89ab_cdef, u64::MAX] {
+                let mut sum = [0.5; 4];
+                subsets.add_to(word, &mut sum);
+                let set = rows.iter().enumerate().filter(|(row, _)| word >> row & 1 == 1);
+                let expected = set.fold([0.5; 4], |mut sum, (_, row)| {
+                    add(&mut sum, row);
+                    sum
+                });
+                assert_eq!(sum, expected, "{len} rows, {word:x}");
+            }
         }
     }
 }
