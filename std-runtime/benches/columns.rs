@@ -19,7 +19,9 @@
 //! ```
 //!
 //! A leaf's product of probabilities knows 50 columns a node; what a path got wrong stays wrong. As classes of one
-//! mixture of all columns, refined by three rounds of EM (`--refine 3` on the command line), the same leaves reach 0.86.
+//! mixture of all columns, refined by three rounds of EM, the same leaves reach 0.86. On the command line, `mixture fit
+//! --method tree --depth 10 --refine 3 --truth …` of the first half and `predict` of the second get 0.8660 right (−154.11
+//! a picture): there leaves say what their own rows say, without a pseudocount.
 //!
 //! Information of 784 columns on one thread of the same machine:
 //!

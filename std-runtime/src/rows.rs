@@ -73,6 +73,8 @@ pub struct ReadOptions {
     pub truth: Option<String>,
     /// The column that says how often each row counts; it may be passed over.
     pub weights: Option<String>,
+    /// Columns of the file of a model, where they had no names and some were no values.
+    pub file_width: Option<usize>,
 }
 
 /// Rows as read.
@@ -92,6 +94,8 @@ pub struct Rows {
     pub weights: Option<Vec<f64>>,
     /// Numbers above this were 1, all others 0; for idx a share of the range.
     pub threshold: Option<f64>,
+    /// Columns of the file, where they have no names and some are no values.
+    pub file_width: Option<usize>,
     /// Columns that the rows were not asked for and that were left out.
     pub extra_columns: Vec<String>,
 }
@@ -124,8 +128,9 @@ impl CodeRows {
 impl Rows {
     /// Rows without anything beside them.
     pub fn of(columns: Columns, cells: Cells) -> Self {
-        let (picture, has_header, truth, weights, threshold) = (None, None, None, None, None);
-        Self { columns, cells, picture, has_header, truth, weights, threshold, extra_columns: Vec::new() }
+        let (picture, has_header, truth, weights) = (None, None, None, None);
+        let (threshold, file_width, extra_columns) = (None, None, Vec::new());
+        Self { columns, cells, picture, has_header, truth, weights, threshold, file_width, extra_columns }
     }
 
     /// Number of rows.
@@ -254,8 +259,10 @@ fn array_layout(
     let find = |name: &str| layout::number(name, width).ok_or_else(|| array_error(path, no_number(name)));
     let mut layout = Layout::new(width, options, find, find)?;
     if let Some(columns) = columns {
-        let other = || ArrayProblem::Columns { found: width, expected: columns.len() };
-        layout.places = layout::places_of(columns, width).ok_or_else(|| array_error(path, other()))?;
+        let expected = options.file_width.unwrap_or(columns.len());
+        let other = || ArrayProblem::Columns { found: width, expected };
+        layout.places = layout::places_of(columns, width, options.file_width)
+            .ok_or_else(|| array_error(path, other()))?;
     }
     match layout.places.is_empty() {
         true => Err(array_error(path, ArrayProblem::NoValueColumns { width })),

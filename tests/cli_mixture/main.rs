@@ -362,6 +362,19 @@ fn columns_of_an_array_go_by_their_numbers() {
     assert_eq!((&json["columns"], &json["truth"]["labels"]), (&21.into(), &serde_json::json!(["30", "200"])));
     let new = folder.done("predict m.json bars.npy --json").json();
     assert_eq!(new["log_likelihood"], json["log_likelihood"]);
+    // The class is often the last column, and new rows may lack it.
+    let row = |nth: usize| format!("{},{},{},k{}\n", nth % 2, nth % 2, nth / 2 % 2, nth % 2);
+    let rows: String = (0..40).map(row).collect();
+    folder.write("last.csv", &rows);
+    folder.write("without.csv", &rows.replace(",k0", "").replace(",k1", ""));
+    folder.done("fit last.csv --classes 2 --truth 3 --save m.json");
+    let of =
+        |data: &str| folder.done(&format!("predict m.json {data} --json")).json()["log_likelihood"].clone();
+    assert_eq!(of("last.csv"), of("without.csv"));
+    folder.write("wide.csv", &rows.replace(",k", ",0,k"));
+    let run = folder.run("predict m.json wide.csv");
+    let other = "wide.csv: 5 columns, expected 4 as in the model; check that both come from the same source";
+    assert_eq!((run.code, run.err), (1, format!("error: {other}\n")));
 }
 
 #[test]

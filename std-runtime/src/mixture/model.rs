@@ -54,6 +54,9 @@ pub struct Reading {
     /// Whether the columns of a table had names; none for other files.
     #[serde(default)]
     pub header: Option<bool>,
+    /// Columns of the file, where they had no names and some were no values.
+    #[serde(default)]
+    pub file_width: Option<usize>,
     /// Height and width of a row that is a picture.
     pub picture: Option<(usize, usize)>,
 }
@@ -82,6 +85,7 @@ impl MixtureModel {
             threshold: reading.threshold,
             missing: reading.missing.clone(),
             header: rows.has_header,
+            file_width: rows.file_width,
             picture: rows.picture,
         };
         let labels = analysis
@@ -123,6 +127,7 @@ impl MixtureModel {
                 Some(true) if !self.columns.are_numbered() => Header::Yes,
                 _ => Header::Auto,
             },
+            file_width: self.reading.file_width,
             ..ReadOptions::default()
         }
     }

@@ -128,8 +128,10 @@ fn layout(
     let mut layout = Layout::new(header.len(), options, side, ignored)?;
     let Some(columns) = columns else { return Ok((layout, Vec::new())) };
     if !naming.is_named || columns.are_numbered() {
-        let other = || TableProblem::OtherColumns { found: header.len(), expected: columns.len() };
-        layout.places = places_of(columns, header.len()).ok_or_else(|| table.problem(None, other()))?;
+        let expected = options.file_width.unwrap_or(columns.len());
+        let other = || TableProblem::OtherColumns { found: header.len(), expected };
+        layout.places = places_of(columns, header.len(), options.file_width)
+            .ok_or_else(|| table.problem(None, other()))?;
         return Ok((layout, Vec::new()));
     }
     layout.places = places_by_name(table, columns)?;
@@ -290,8 +292,10 @@ impl RowReader<'_> {
             }
         }
         let (truth, weights) = beside.finish(&layout);
+        let file_width = layout.file_width(table.header().len()).filter(|_| !has_header);
         let (has_header, threshold) = (Some(has_header), options.threshold);
-        let rows = Rows { has_header, truth, weights, threshold, extra_columns, ..Rows::of(columns, cells) };
+        let beside = Rows { has_header, truth, weights, ..Rows::of(columns, cells) };
+        let rows = Rows { threshold, file_width, extra_columns, ..beside };
         if rows.is_empty() {
             return Err(problem(TableProblem::HeaderOnly));
         }

@@ -74,7 +74,8 @@ pub(super) fn read(
         _ => None,
     };
     let (truth, weights) = beside.finish(&layout);
-    Ok(Rows { picture, truth, weights, threshold, ..Rows::of(columns, cells) })
+    let file_width = layout.file_width(width);
+    Ok(Rows { picture, truth, weights, threshold, file_width, ..Rows::of(columns, cells) })
 }
 
 /// An open file behind its shape.

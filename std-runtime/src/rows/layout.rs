@@ -41,6 +41,11 @@ impl Layout {
         self.places.len() == width
     }
 
+    /// Columns of a file of which some are no values.
+    pub fn file_width(&self, width: usize) -> Option<usize> {
+        (!self.is_all(width)).then_some(width)
+    }
+
     /// The values of a row of an array, so many bytes each.
     #[inline]
     pub fn values<'r>(&self, row: &'r [u8], len: usize) -> impl Iterator<Item = &'r [u8]> {
@@ -58,16 +63,17 @@ pub(super) fn number(name: &str, width: usize) -> Option<usize> {
     name.parse().ok().filter(|&place: &usize| place < width && place.to_string() == name)
 }
 
-/// The places of a model's columns in a file of so many without names; none if it has others.
-pub(super) fn places_of(columns: &Columns, width: usize) -> Option<Vec<usize>> {
-    match columns.numbers() {
-        // All columns of a file, from the first on: as many as there are.
-        Some(numbers) if numbers.len() == numbers.last().map_or(0, |last| last + 1) => {
-            (numbers.len() == width).then_some(numbers)
-        }
-        Some(numbers) => numbers.iter().all(|&number| number < width).then_some(numbers),
-        None => (columns.len() == width).then(|| (0..width).collect()),
-    }
+/// The places of a model's columns in a file of `width` without names; none if it has others.
+///
+/// It has as many as the file of the model, which may have had some that are no values, or those of the values alone.
+pub(super) fn places_of(columns: &Columns, width: usize, file_width: Option<usize>) -> Option<Vec<usize>> {
+    let Some(numbers) = columns.numbers() else {
+        return (columns.len() == width).then(|| (0..width).collect());
+    };
+    let is_same = file_width.is_none_or(|file_width| file_width == width) && !columns.are_numbered();
+    let is_whole = file_width == Some(width) || columns.are_numbered() && columns.len() == width;
+    let is_there = numbers.last().is_none_or(|&last| last < width);
+    ((is_same || is_whole) && is_there).then_some(numbers)
 }
 
 /// What is known of rows beside their values, as it comes.

@@ -59,7 +59,9 @@ pub(super) fn read(
         _ => None,
     };
     let (truth, weights) = beside.finish(&layout);
-    Ok(Rows { picture, truth, weights, threshold: options.threshold, ..Rows::of(columns, cells) })
+    let file_width = layout.file_width(width);
+    let threshold = options.threshold;
+    Ok(Rows { picture, truth, weights, threshold, file_width, ..Rows::of(columns, cells) })
 }
 
 /// Reads classes, one per row; not-a-number is none.
@@ -84,7 +86,7 @@ pub(super) fn read_weights(path: &Path, mut input: Input) -> Result<Vec<f64>> {
         return Err(array_error(path, problem));
     }
     let mut weights = Vec::new();
-    for_each_row(path, &mut input, &header, &mut |_, _| {}, |_, bytes| {
+    for_each_row(path, &mut input, &header, &mut |_, _| {}, |bytes| {
         weights.push(header.element.weight(bytes, "weight")?);
         Ok(())
     })?;
@@ -108,7 +110,7 @@ impl Source<'_> {
         mut show: impl FnMut(&[u8]) -> Result<(), ValueProblem>,
     ) -> Result<()> {
         let (layout, element) = (self.layout, self.header.element);
-        for_each_row(self.path, self.input, self.header, progress, |_, row| {
+        for_each_row(self.path, self.input, self.header, progress, |row| {
             let value = |place: usize| &row[place * element.len()..][..element.len()];
             show(row)?;
             if let Some(place) = layout.truth {
@@ -172,7 +174,7 @@ fn for_each_row(
     input: &mut Input,
     header: &Header,
     progress: Progress<'_>,
-    mut show: impl FnMut(usize, &[u8]) -> Result<(), ValueProblem>,
+    mut show: impl FnMut(&[u8]) -> Result<(), ValueProblem>,
 ) -> Result<()> {
     let rows = header.shape.first().copied().unwrap_or(0);
     let width = header.row_len().map_err(|problem| array_error(path, problem))?;
@@ -189,7 +191,7 @@ fn for_each_row(
             return Err(array_error(path, ArrayProblem::Truncated { found, expected }));
         }
         for bytes in space.chunks_exact(row_len) {
-            show(row, bytes).map_err(|problem| array_error(path, ArrayProblem::Value { row, problem }))?;
+            show(bytes).map_err(|problem| array_error(path, ArrayProblem::Value { row, problem }))?;
             row += 1;
         }
         progress(input.bytes_read(), input.bytes_total());

@@ -164,6 +164,7 @@ impl Input {
             ignore: self.ignore.clone(),
             truth: self.truth().column(),
             weights: self.weights().column(),
+            file_width: None,
         }
     }
 }
