@@ -15,10 +15,13 @@ mod dropout;
 mod embedding;
 mod error;
 mod key_value_cache;
+mod latent;
 mod layer_norm;
 mod position_bias;
 mod rms_norm;
 mod rotary;
+mod rotary_scaling;
+mod sinusoidal;
 
 pub use crate::real::Real;
 pub use attention::{
@@ -30,10 +33,13 @@ pub use cross_entropy::{
     cross_entropy_forward,
 };
 pub use dropout::Dropout;
-pub use embedding::{Embedding, embedding_backward, embedding_forward, tied_output_scale};
+pub use embedding::{Embedding, embedding_backward, embedding_forward, embedding_rows, tied_output_scale};
 pub use error::NnError;
 pub use key_value_cache::KeyValueCache;
+pub use latent::{LatentShape, unfold_latent};
 pub use layer_norm::{LayerNorm, LayerNormCache, LayerNormGrads, layer_norm_backward, layer_norm_forward};
 pub use position_bias::{PositionBias, position_bias_backward, position_bias_forward};
 pub use rms_norm::{NormShape, RmsNorm, RmsNormCache, rms_norm_backward, rms_norm_forward};
 pub use rotary::{Pairing, Rotary, rotary_backward, rotary_forward, rotary_table};
+pub use rotary_scaling::{RotaryScaling, YarnRamp, rotary_frequencies};
+pub use sinusoidal::add_sinusoidal;

@@ -6,6 +6,7 @@
 
 mod crowd;
 mod demo;
+mod lm;
 mod mixture;
 mod output;
 mod progress;
@@ -41,6 +42,9 @@ enum Command {
     /// Find classes of rows, and the columns that tell them apart
     #[command(subcommand, arg_required_else_help = true)]
     Mixture(mixture::Command),
+    /// Look into language models, run them, let them write
+    #[command(subcommand, arg_required_else_help = true)]
+    Lm(lm::Command),
     /// Walk through what mixlet can do; needs no files and writes one page with pictures
     Demo(demo::DemoArgs),
 }
@@ -50,10 +54,10 @@ enum Command {
 #[command(next_help_heading = "General")]
 struct Common {
     /// Seed of everything random
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = usage::seed, allow_negative_numbers = true)]
     seed: u64,
     /// Threads to work with; results do not depend on it [default: all cores]
-    #[arg(long, value_name = "N", value_parser = usage::threads)]
+    #[arg(long, value_name = "N", value_parser = usage::threads, allow_negative_numbers = true)]
     threads: Option<usize>,
     /// Print the result as one JSON object
     #[arg(long)]
@@ -76,6 +80,7 @@ pub fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Crowd(command) => command.run(),
         Command::Mixture(command) => command.run(),
+        Command::Lm(command) => command.run(),
         Command::Demo(args) => demo::run(args),
     };
     match result {

@@ -4,6 +4,8 @@
 //! Problems inside a table file have their own enum, [`TableProblem`], so that a reader names only
 //! the problem and the place is added once.
 
+mod array;
+mod lm;
 mod mixture;
 mod model;
 mod rows;
@@ -21,9 +23,11 @@ use mixlet_core::observations::{AnswersError, RowsError};
 use crate::crowd::generate::CrowdSpecError;
 use crate::report::PictureError;
 
+pub use array::ArrayProblem;
+pub use lm::{ConfigProblem, LmProblem, TensorProblem};
 pub use mixture::MixtureProblem;
 pub use model::ModelProblem;
-pub use rows::{ArrayProblem, ValueProblem};
+pub use rows::{RowsProblem, ValueProblem};
 use shown::Source;
 pub use shown::{Quoted, Shown, Typed};
 pub use table::TableProblem;
@@ -128,6 +132,27 @@ pub enum Error {
         /// What is wrong with it.
         problem: ModelProblem,
     },
+    /// The configuration of a language model cannot be used.
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: ConfigProblem,
+    },
+    /// A file of tensors, or a folder of them, does not hold what was expected.
+    Tensor {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: TensorProblem,
+    },
+    /// There is no folder and no known model of a name.
+    Preset {
+        /// The name.
+        found: String,
+    },
+    /// A language model was asked for something it cannot do.
+    Lm(LmProblem),
     /// The system gave no threads.
     Threads {
         /// How many were asked for; 0 stands for one per core.
@@ -165,7 +190,7 @@ impl fmt::Display for Error {
                 write!(f, "{}:{line}: {problem}", Source(path))
             }
             Self::Table { path, line: None, problem } => write!(f, "{}: {problem}", Source(path)),
-            Self::Array { path, problem } => write!(f, "{}: {problem}", path.display()),
+            Self::Array { path, problem } => write!(f, "{}: {problem}", Source(path)),
             Self::ColumnMapping { given } => write!(
                 f,
                 "--columns has {}, expected task=NAME, worker=NAME, label=NAME and gold=NAME, each at most \
@@ -206,6 +231,14 @@ impl Error {
                 write!(f, "{}: the output would replace {what}; name another path", path.display())
             }
             Self::Model { path, problem } => write!(f, "{}: {problem}", path.display()),
+            Self::Config { path, problem } => write!(f, "{}: {problem}", path.display()),
+            Self::Tensor { path, problem } => write!(f, "{}: {problem}", path.display()),
+            Self::Preset { found } => write!(
+                f,
+                "there is no folder {}, nor a model of that name; `mixlet lm info presets` lists the names",
+                Quoted(found)
+            ),
+            Self::Lm(problem) => write!(f, "{problem}"),
             Self::Threads { asked, reason } => {
                 write!(f, "cannot start {asked} threads: {reason}; ask for fewer with --threads")
             }

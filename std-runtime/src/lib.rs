@@ -2,6 +2,7 @@
 //!
 //! * [`crowd`]: from a CSV of answers to labels, and to the workers to trust.
 //! * [`mixture`]: from rows of many columns to classes, and to the columns that make them.
+//! * [`models`]: language models: their configuration, weights, and what they say.
 //! * [`rows`]: tables, arrays and pictures as packed bits or codes.
 //! * [`table`], [`output`]: files that are read row by row, and written whole or not at all.
 //! * [`report`]: pages with pictures. [`demo`]: the tour. [`cli`]: the command line.
@@ -15,6 +16,7 @@ pub mod crowd;
 pub mod demo;
 pub mod error;
 pub mod mixture;
+pub mod models;
 pub mod moe;
 pub mod output;
 pub mod report;

@@ -7,6 +7,7 @@
 //! [`BernoulliStream`] learns row by row.
 
 mod columns;
+mod counts;
 mod shape;
 mod stream;
 mod tables;

@@ -7,6 +7,7 @@
 use super::NnError;
 use super::Real;
 use super::error::check_length;
+use crate::weights::Weights;
 
 /// A table of `vocab` rows, and the factor its rows are multiplied by on the way in.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -71,6 +72,34 @@ pub fn embedding_forward<R: Real>(
     Ok(())
 }
 
+/// [`embedding_forward`] with a table in any format weights are stored in: what lies in a file is used as it is.
+///
+/// ```
+/// # use mixlet_core::{half::bf16, matrix::MatRef, nn::{embedding_rows, Embedding}, weights::Weights};
+/// let table = [1.0, 2.0, 3.0, 4.0].map(bf16::from_f32);
+/// let embedding = Embedding { vocab: 2, model_dim: 2, scale: 0.5 };
+/// let mut out = [f32::NAN; 2];
+/// embedding_rows(embedding, &[1], Weights::Bf16(MatRef::new(&table, 2, 2).unwrap()), &mut out)?;
+/// assert_eq!(out, [1.5, 2.0]);
+/// # Ok::<(), mixlet_core::nn::NnError>(())
+/// ```
+#[inline(always)]
+pub fn embedding_rows(
+    embedding: Embedding,
+    ids: &[u32],
+    table: Weights<'_>,
+    out: &mut [f32],
+) -> Result<(), NnError> {
+    embedding.check(ids, out.len(), table.outputs() * table.inputs())?;
+    check_length("a row of the embedding table", table.inputs(), embedding.model_dim)?;
+    let scale = f32::from_f64(embedding.scale);
+    for (out, id) in out.chunks_exact_mut(embedding.model_dim.max(1)).zip(ids) {
+        table.widen(*id as usize, 0, out);
+        out.iter_mut().for_each(|value| *value *= scale);
+    }
+    Ok(())
+}
+
 /// `grad_table[ids[t]] += scale · grad_out[t]`, token by token.
 ///
 /// Threads share the work by columns or by ranges of ids, never by tokens, to keep the order of addition.
@@ -102,6 +131,7 @@ pub fn embedding_backward<R: Real>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::matrix::MatRef;
 
     #[test]
     fn ids_and_lengths_are_checked() {
@@ -122,6 +152,8 @@ mod tests {
             let mut table_grad = [0.0; 3];
             let table_grad = table_grad.get_mut(..table.len()).unwrap();
             assert_eq!(embedding_forward(embedding, ids, table, &mut [0.0; 2]), expected, "{ids:?}");
+            let rows = Weights::F32(MatRef::new(table, table.len(), 1).unwrap());
+            assert_eq!(embedding_rows(embedding, ids, rows, &mut [0.0; 2]), expected, "{ids:?}");
             assert_eq!(embedding_backward(embedding, ids, &[0.0; 2], table_grad), expected, "{ids:?}");
         }
     }

@@ -1,0 +1,72 @@
+//! Language models: what they are, where their weights come from, what they compute.
+//!
+//! ```text
+//!   config.json ─► config ──┐
+//!                  names ───┼─► weights ─► forward ─► logits ─► losses, generate
+//!   *.safetensors ► checkpoint ┘
+//! ```
+//!
+//! * [`config`]: a model as data: layers made of a few kinds of blocks. One file for each family of `config.json`.
+//! * [`names`]: what each architecture calls its tensors. [`checkpoint`]: files of tensors, read in place.
+//! * [`weights`](mod@weights): the tensors of every block, from a file or merely counted.
+//! * [`forward`]: one way through the blocks for all of them, with a cache of keys and values.
+//! * [`batch`]: sequences with what is expected of them. [`losses`]: cross entropy, and what routers add to it. [`generate`](mod@generate): greedy and beam search.
+//! * [`info`]: how large a model is. [`presets`]: those of the literature. [`io`]: batches from files, results into them.
+//!
+//! *Why no file per architecture:* a model differs from its relatives by settings and by names. Both are data here, so
+//! that whatever is done to blocks (speed, training, quantisation) is done once.
+
+pub mod batch;
+pub mod checkpoint;
+pub mod config;
+pub mod forward;
+pub mod generate;
+pub mod info;
+pub mod io;
+pub mod losses;
+mod memory;
+pub mod names;
+pub mod presets;
+pub mod tensor;
+pub mod weights;
+
+use std::path::Path;
+
+pub use batch::Batch;
+pub use config::ModelConfig;
+pub use weights::Weights;
+
+use crate::error::Result;
+use checkpoint::Checkpoint;
+
+/// A model that can be run.
+#[derive(Debug)]
+pub struct Model {
+    /// What it is.
+    pub config: ModelConfig,
+    /// Its parameters.
+    pub weights: Weights,
+}
+
+/// A model out of a folder, and what was odd about it.
+#[derive(Debug)]
+pub struct Imported {
+    /// The model.
+    pub model: Model,
+    /// Tensors of the folder that the model has no use for.
+    pub unused: Vec<String>,
+}
+
+impl Model {
+    /// Reads a folder as Hugging Face's `save_pretrained` leaves it: `config.json` and safetensors in one or more files.
+    ///
+    /// Weights stay in the files, which are mapped into memory and must not be changed meanwhile.
+    pub fn import(folder: &Path) -> Result<Imported> {
+        let config = ModelConfig::read(folder)?;
+        let mut checkpoint = Checkpoint::open(folder)?;
+        let weights = Weights::build(&config, &mut checkpoint)?;
+        let tied = config.architecture.names().copies;
+        let unused = checkpoint.unused().filter(|name| !tied.contains(name)).map(str::to_owned).collect();
+        Ok(Imported { model: Self { config, weights }, unused })
+    }
+}

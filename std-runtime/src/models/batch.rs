@@ -1,0 +1,64 @@
+//! Some sequences with what is expected of them, run as a whole.
+
+use mixlet_core::nn::IGNORED;
+
+use super::Model;
+use super::forward::{Session, Tokens, Wanted, Watch};
+use crate::error::{LmProblem, Result};
+
+/// Sequences of equal length; shorter ones are padded.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// How many sequences.
+    pub sequences: usize,
+    /// `[sequences, tokens]`.
+    pub ids: Vec<u32>,
+    /// `[sequences, tokens]`: false for padding.
+    pub real: Option<Vec<bool>>,
+    /// `[sequences, decoder tokens]`: what the decoder of an encoder–decoder reads; its labels, one place later, if absent.
+    pub decoder_ids: Option<Vec<u32>>,
+    /// `[sequences, tokens or decoder tokens]`: the ids to be predicted, or [`IGNORED`].
+    ///
+    /// A decoder alone predicts each token from those before it: its labels are its ids.
+    pub labels: Option<Vec<u32>>,
+}
+
+impl Batch {
+    /// The ids and their mask.
+    pub fn tokens(&self) -> Tokens<'_> {
+        Tokens { ids: &self.ids, real: self.real.as_deref() }
+    }
+}
+
+impl Model {
+    /// The logits of every token, `[sequences, tokens, vocab]`.
+    pub fn logits(&self, batch: &Batch, watch: &mut impl Watch) -> Result<Vec<f32>> {
+        let shifted = match (&self.config.encoder, &batch.decoder_ids, &batch.labels) {
+            (Some(_), None, Some(labels)) => Some(self.shift_right(labels, batch.sequences)),
+            _ => None,
+        };
+        let decoder_ids = shifted.as_ref().or(batch.decoder_ids.as_ref());
+        let decoded = match (&self.config.encoder, decoder_ids) {
+            (None, _) => batch.tokens(),
+            (Some(_), Some(ids)) => Tokens { ids, real: None },
+            (Some(_), None) => return Err(LmProblem::NothingToDecode.into()),
+        };
+        let tokens = decoded.ids.len() / batch.sequences.max(1);
+        let mut session = Session::new(self, batch.sequences, tokens)?;
+        session.encode(batch.tokens(), watch)?;
+        session.decode(decoded, watch)?;
+        let mut logits = Vec::new();
+        session.logits(Wanted::All, &mut logits)?;
+        Ok(logits)
+    }
+
+    /// What a decoder reads to predict the labels: these one place later, behind the start; ignored ones become padding.
+    pub fn shift_right(&self, labels: &[u32], sequences: usize) -> Vec<u32> {
+        let pad = self.config.ids.pad.unwrap_or(0);
+        let start = self.config.ids.decoder_start.unwrap_or(pad);
+        let len = (labels.len() / sequences.max(1)).max(1);
+        let shifted =
+            labels.chunks(len).flat_map(|row| [start].into_iter().chain(row[..len - 1].iter().copied()));
+        shifted.map(|id| if id == IGNORED { pad } else { id }).collect()
+    }
+}

@@ -1,0 +1,163 @@
+//! Files of tensors (safetensors), mapped into memory and read in place.
+//!
+//! A model lies in `model.safetensors`, or in several files that `model.safetensors.index.json` lists. Nothing a header says
+//! is believed: every place is checked against the file before anything is made of it.
+
+mod header;
+mod nearest;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use memmap2::Mmap;
+use safetensors::tensor::{Dtype, TensorInfo};
+
+use super::tensor::{Format, Tensor};
+use super::weights::TensorSource;
+use crate::error::{Error, Result, TensorProblem};
+use nearest::nearest;
+
+/// The file of a model in one piece.
+const SINGLE: &str = "model.safetensors";
+/// The list of the files of a model in several.
+const INDEX: &str = "model.safetensors.index.json";
+/// Bytes that an index has at most.
+const MOST_INDEX_BYTES: u64 = 1 << 28;
+
+/// A file of tensors.
+#[derive(Debug)]
+pub struct TensorFile {
+    path: PathBuf,
+    map: Arc<Mmap>,
+    tensors: BTreeMap<String, TensorInfo>,
+    /// Where the values begin.
+    start: usize,
+}
+
+impl TensorFile {
+    /// Maps a file and checks its header.
+    pub fn open(path: &Path) -> Result<Self> {
+        let fail = |what, source| Error::Io { path: path.to_owned(), what, source };
+        let file = File::open(path).map_err(|source| fail("open", source))?;
+        let facts = file.metadata().map_err(|source| fail("read", source))?;
+        if facts.is_dir() {
+            return Err(fail("read", io::ErrorKind::IsADirectory.into()));
+        }
+        if facts.len() < header::LENGTH_BYTES {
+            let problem = TensorProblem::Truncated { found: facts.len(), expected: header::LENGTH_BYTES };
+            return Err(Error::Tensor { path: path.to_owned(), problem });
+        }
+        // SAFETY: the map is only read, and what is read is numbers, for which any bytes will do. Another program that
+        // shortens the file meanwhile ends this one, as it would any program that maps its model.
+        let map = unsafe { Mmap::map(&file) }.map_err(|source| fail("map", source))?;
+        let (tensors, start) =
+            header::read(&map).map_err(|problem| Error::Tensor { path: path.to_owned(), problem })?;
+        Ok(Self { path: path.to_owned(), map: Arc::new(map), tensors, start })
+    }
+
+    /// Names in the file, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.tensors.keys().map(String::as_str)
+    }
+
+    /// The kind and shape of a tensor, and its bytes.
+    pub fn get(&self, name: &str) -> Option<(Dtype, &[usize], &[u8])> {
+        let info = self.tensors.get(name)?;
+        Some((info.dtype, &info.shape, self.map.get(self.range(info))?))
+    }
+
+    fn range(&self, info: &TensorInfo) -> std::ops::Range<usize> {
+        let (start, end) = info.data_offsets;
+        self.start + start..self.start + end
+    }
+
+    fn problem(&self, problem: TensorProblem) -> Error {
+        Error::Tensor { path: self.path.clone(), problem }
+    }
+
+    /// A tensor of weights, in place.
+    fn tensor(&self, name: &str, shape: &[usize]) -> Result<Option<Tensor>> {
+        let Some(info) = self.tensors.get(name) else { return Ok(None) };
+        if info.shape != shape {
+            let (found, expected) = (info.shape.clone(), shape.to_vec());
+            return Err(self.problem(TensorProblem::Shape { name: name.to_owned(), found, expected }));
+        }
+        let format = match info.dtype {
+            Dtype::F32 => Format::F32,
+            Dtype::F16 => Format::F16,
+            Dtype::BF16 => Format::Bf16,
+            other => {
+                let (name, found) = (name.to_owned(), other.to_string());
+                let expected = "F32, BF16 or F16";
+                return Err(self.problem(TensorProblem::Dtype { name, found, expected }));
+            }
+        };
+        Ok(Some(Tensor::mapped(&self.map, self.range(info), format, shape.to_vec())))
+    }
+}
+
+/// The tensors of a model, and which of them have been asked for.
+#[derive(Debug)]
+pub struct Checkpoint {
+    folder: PathBuf,
+    files: Vec<TensorFile>,
+    taken: BTreeSet<String>,
+}
+
+impl Checkpoint {
+    /// Opens the files of a folder.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let paths = match (folder.join(SINGLE), folder.join(INDEX)) {
+            (single, _) if single.exists() => vec![single],
+            (_, index) if index.exists() => listed(folder, &index)?,
+            _ => return Err(Error::Tensor { path: folder.to_owned(), problem: TensorProblem::NoWeights }),
+        };
+        let files = paths.iter().map(|path| TensorFile::open(path)).collect::<Result<_>>()?;
+        Ok(Self { folder: folder.to_owned(), files, taken: BTreeSet::new() })
+    }
+
+    /// Tensors that nobody has asked for.
+    pub fn unused(&self) -> impl Iterator<Item = &str> {
+        let names = self.files.iter().flat_map(TensorFile::names);
+        names.filter(|name| !self.taken.contains(*name))
+    }
+}
+
+impl TensorSource for Checkpoint {
+    fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        for file in &self.files {
+            if let Some(tensor) = file.tensor(name, shape)? {
+                self.taken.insert(name.to_owned());
+                return Ok(tensor);
+            }
+        }
+        let nearest = nearest(name, self.files.iter().flat_map(TensorFile::names)).map(str::to_owned);
+        let problem = TensorProblem::Missing { name: name.to_owned(), nearest };
+        Err(Error::Tensor { path: self.folder.clone(), problem })
+    }
+}
+
+/// The files that an index names, each once. A name may not lead out of the folder.
+fn listed(folder: &Path, index: &Path) -> Result<Vec<PathBuf>> {
+    #[derive(serde::Deserialize)]
+    struct Index {
+        weight_map: BTreeMap<String, String>,
+    }
+    let problem = |reason| Error::Tensor { path: index.to_owned(), problem: TensorProblem::Index { reason } };
+    let fail = |source| Error::Io { path: index.to_owned(), what: "read", source };
+    let len = fs::metadata(index).map_err(fail)?.len();
+    if len > MOST_INDEX_BYTES {
+        return Err(problem(format!("{len} bytes, expected at most {MOST_INDEX_BYTES}")));
+    }
+    let text = fs::read_to_string(index).map_err(fail)?;
+    let Index { weight_map } = serde_json::from_str(&text).map_err(|error| problem(error.to_string()))?;
+    let names: BTreeSet<String> = weight_map.into_values().collect();
+    let is_plain = |name: &String| Path::new(name).file_name().is_some_and(|file| file == name.as_str());
+    match names.iter().find(|name| !is_plain(name)) {
+        Some(name) => Err(problem(format!("{name} is not the name of a file in the folder"))),
+        None => Ok(names.iter().map(|name| folder.join(name)).collect()),
+    }
+}

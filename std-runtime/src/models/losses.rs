@@ -1,0 +1,157 @@
+//! Losses: cross entropy, and what routers add to it.
+//!
+//! Routers' losses are counted as transformers 5 does: the layers of a stack are joined first, choices count before any is
+//! dropped. Switch takes shares by sequence, padding included; Mixtral's family over all tokens but padding.
+
+use mixlet_core::moe::balance::{Calibration, LoadBalance};
+use mixlet_core::moe::logit_losses::{TokenLogits, z_loss_forward};
+use mixlet_core::moe::{RoutingCache, RoutingShape};
+use mixlet_core::nn::{CrossEntropy, IGNORED, Targets, cross_entropy_forward};
+
+use super::batch::Batch;
+use super::config::{Block, Experts, LossScope, ModelConfig, Stack};
+use super::forward::{Side, Trace, TracedMixture};
+use crate::error::Result;
+
+/// The losses of a batch.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Losses {
+    /// The mean over labels, in nats.
+    pub cross_entropy: f64,
+    /// What each stack's routers add, before coefficients.
+    pub routers: Vec<RouterLoss>,
+    /// Cross entropy and routers, as the configuration weighs them.
+    pub total: f64,
+}
+
+/// What the routers of a stack add.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct RouterLoss {
+    /// The stack.
+    pub side: Side,
+    /// Load balance.
+    pub balance: f64,
+    /// The mean square of the logits' log-sum.
+    pub z: f64,
+}
+
+/// The losses of a batch's logits, and of what was traced on the way to them.
+///
+/// `None` where the batch has no labels.
+pub fn losses(config: &ModelConfig, batch: &Batch, logits: &[f32], trace: &Trace) -> Result<Option<Losses>> {
+    let Some(labels) = &batch.labels else { return Ok(None) };
+    let cross_entropy = cross_entropy(config, labels, batch.sequences, logits)?;
+    let stacks = config.encoder.iter().map(|stack| (Side::Encoder, stack));
+    let mut routers = Vec::new();
+    for (side, stack) in stacks.chain([(Side::Decoder, &config.decoder)]) {
+        let mixtures: Vec<_> = trace.mixtures.iter().filter(|mixture| mixture.side == side).collect();
+        if let (Some(experts), true) = (experts(stack), counts(config, stack)) {
+            let joined = Joined::new(config.router_losses.over, batch, experts, &mixtures);
+            routers.push(joined.loss(side, experts)?);
+        }
+    }
+    let weights = config.router_losses;
+    let added: f64 = routers.iter().map(|loss| weights.balance * loss.balance + weights.z * loss.z).sum();
+    Ok(Some(Losses { cross_entropy, routers, total: cross_entropy + added }))
+}
+
+/// The mean cross entropy of the labels. A decoder alone predicts each label from the tokens before it.
+fn cross_entropy(config: &ModelConfig, labels: &[u32], sequences: usize, logits: &[f32]) -> Result<f64> {
+    let len = (labels.len() / sequences.max(1)).max(1);
+    let next = labels.chunks(len).flat_map(|row| row[1..].iter().copied().chain([IGNORED]));
+    let labels: Vec<u32> = if config.encoder.is_none() { next.collect() } else { labels.to_vec() };
+    let targets = Targets { labels: &labels, loss_mask: None };
+    Ok(cross_entropy_forward(CrossEntropy::plain(config.vocab), targets, logits)?.cross_entropy)
+}
+
+/// The mixtures of a stack, which are alike.
+fn experts(stack: &Stack) -> Option<&Experts> {
+    stack.layers.iter().flat_map(|layer| &layer.blocks).find_map(|block| match block {
+        Block::Experts(experts) => Some(experts),
+        _ => None,
+    })
+}
+
+/// Whether a stack's routers count: in transformers Switch has no loss where every layer is sparse.
+fn counts(config: &ModelConfig, stack: &Stack) -> bool {
+    let is_mixture = |block: &Block| matches!(block, Block::Experts(_));
+    match config.router_losses.over {
+        LossScope::None => false,
+        LossScope::Tokens => true,
+        LossScope::Sequences => !stack.layers.iter().all(|layer| layer.blocks.iter().any(is_mixture)),
+    }
+}
+
+/// The tokens of all layers of a stack as one run of tokens.
+struct Joined {
+    shape: RoutingShape,
+    logits: Vec<f32>,
+    probabilities: Vec<f32>,
+    chosen: Vec<u32>,
+    real: Option<Vec<bool>>,
+}
+
+impl Joined {
+    fn new(over: LossScope, batch: &Batch, experts: &Experts, mixtures: &[&TracedMixture]) -> Self {
+        let count = experts.router.experts as usize;
+        let tokens = mixtures.first().map_or(0, |mixture| mixture.logits.len() / count);
+        // By sequence, then by layer; or by layer alone.
+        let (runs, group_tokens) = match over {
+            LossScope::Sequences => (batch.sequences, tokens / batch.sequences.max(1) * mixtures.len()),
+            _ => (1, tokens * mixtures.len()),
+        };
+        let top_k = mixtures.first().map_or(0, |mixture| mixture.chosen.len() / tokens.max(1));
+        let real = batch.real.as_ref().filter(|_| over == LossScope::Tokens);
+        let shape = RoutingShape {
+            tokens: tokens * mixtures.len(),
+            experts: count,
+            top_k: Some(top_k),
+            slots: tokens * mixtures.len() * top_k,
+            group_tokens,
+            capacity: None,
+            scratch: 0,
+        };
+        Self {
+            shape,
+            logits: interleaved(runs, mixtures, |mixture| &mixture.logits),
+            probabilities: interleaved(runs, mixtures, |mixture| &mixture.probabilities),
+            chosen: interleaved(runs, mixtures, |mixture| &mixture.chosen),
+            real: real.map(|real| real.repeat(mixtures.len())),
+        }
+    }
+
+    fn loss(&self, side: Side, experts: &Experts) -> Result<RouterLoss> {
+        let cache =
+            RoutingCache { shape: self.shape, probabilities: &self.probabilities, chosen: &self.chosen };
+        let real = self.real.as_deref();
+        let mut balance = LoadBalance::new(&experts.router.check()?, Calibration::Flaxformer, cache, real)?;
+        balance.group_tokens = self.shape.group_tokens;
+        let logits = TokenLogits { logits: &self.logits, experts: self.shape.experts, real };
+        let mut fractions = vec![0.0; balance.fractions_len()];
+        let mut log_sums = vec![0.0; self.shape.tokens];
+        Ok(RouterLoss {
+            side,
+            balance: f64::from(balance.forward(&mut fractions)?),
+            z: f64::from(z_loss_forward(&logits, &mut log_sums)?),
+        })
+    }
+}
+
+/// The first of so many runs of every layer, then the second of every layer, and so on.
+fn interleaved<T: Copy>(
+    runs: usize,
+    mixtures: &[&TracedMixture],
+    part: impl Fn(&TracedMixture) -> &Vec<T>,
+) -> Vec<T> {
+    let run = |nth: usize| {
+        mixtures
+            .iter()
+            .map(|mixture| part(mixture))
+            .flat_map(move |values| {
+                let len = values.len() / runs.max(1);
+                values[nth * len..(nth + 1) * len].iter().copied()
+            })
+            .collect::<Vec<T>>()
+    };
+    (0..runs).flat_map(run).collect()
+}

@@ -1,0 +1,43 @@
+//! Memory that each thread keeps between calls, and memory that grows.
+
+use std::cell::Cell;
+
+use mixlet_core::half::bf16;
+use mixlet_core::linear::{Scratch, ScratchLen};
+
+#[derive(Default)]
+struct Memory {
+    floats: Vec<f32>,
+    scratch: Vec<f32>,
+    halves: Vec<bf16>,
+    bytes: Vec<i8>,
+}
+
+thread_local! {
+    static MEMORY: Cell<Memory> = Cell::default();
+}
+
+/// Lends this thread's memory, grown where it is too small; a call within the call gets memory of its own.
+pub(super) fn with_memory<T>(
+    floats: usize,
+    scratch: ScratchLen,
+    work: impl FnOnce(&mut [f32], Scratch<'_>) -> T,
+) -> T {
+    let mut memory = MEMORY.take();
+    let scratch = Scratch {
+        floats: sized(&mut memory.scratch, scratch.floats),
+        halves: sized(&mut memory.halves, scratch.halves),
+        bytes: sized(&mut memory.bytes, scratch.bytes),
+    };
+    let result = work(sized(&mut memory.floats, floats), scratch);
+    MEMORY.set(memory);
+    result
+}
+
+/// The first values of a buffer, which grows where it is too small. They hold whatever they held before.
+pub(super) fn sized<T: Default + Clone>(values: &mut Vec<T>, len: usize) -> &mut [T] {
+    if values.len() < len {
+        values.resize(len, T::default());
+    }
+    &mut values[..len]
+}
