@@ -274,6 +274,7 @@ fn the_balance_loss_at_perfect_balance_is_what_its_calibration_says() {
     let cache = RoutingCache { shape, probabilities: &probabilities, chosen: &chosen };
     for (calibration, expected) in [
         (Calibration::Switch, 1.0),
+        (Calibration::Mesh, 1.0),
         (Calibration::GShardPaper, 1.0 / 36.0),
         (Calibration::Flaxformer, 2.0),
         (Calibration::TopK, 1.0),

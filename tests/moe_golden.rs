@@ -10,6 +10,7 @@ use mixlet_core::moe::balance::{Calibration, LoadBalance};
 use mixlet_core::moe::logit_losses::{TokenLogits, z_loss_backward, z_loss_forward};
 use mixlet_core::moe::noisy::{NoisyLoad, importance_forward};
 use mixlet_core::moe::*;
+use mixlet_core::small::{Column, assign};
 use serde_json::Value;
 
 /// Every case in both precisions: the case, a label, and the tolerance.
@@ -331,4 +332,73 @@ fn noisy_top_k_and_its_losses() {
     in_both_precisions(|case, label, tolerance, double| {
         if double { noisy::<f64>(case, label, tolerance) } else { noisy::<f32>(case, label, tolerance) }
     });
+}
+
+/// The experts of BASE layers (Lewis et al. 2021): equally many tokens each, with the largest sum of logits there is.
+fn balanced_experts(logits: &[f64], tokens: usize, experts: usize) -> Vec<u32> {
+    // Every expert stands for as many columns as it takes tokens.
+    let columns = |row: &[f64]| (0..tokens).map(|column| row[column % experts]).collect::<Vec<_>>();
+    let weights: Vec<f64> = logits.chunks(experts).flat_map(columns).collect();
+    let mut assigned = vec![Column::default(); tokens];
+    assign(&weights, &mut assigned);
+    let mut of_token = vec![u32::MAX; tokens];
+    for (column, assigned) in assigned.iter().enumerate() {
+        of_token[assigned.row.unwrap()] = (column % experts) as u32;
+    }
+    of_token
+}
+
+#[test]
+fn balanced_assignment_is_the_best_and_bounds_a_cap_of_one() {
+    for case in golden_cases() {
+        let Some(expected) = case.get("base_balanced") else { continue };
+        let (tokens, experts) = (tokens(&case), case["E"].as_u64().unwrap() as usize);
+        let label = format!("{tokens} tokens, {experts} experts");
+        let logits = numbers(&case["logits"]);
+        let total = |of_token: &[u32]| -> f64 {
+            of_token.iter().zip(logits.chunks(experts)).map(|(&expert, row)| row[expert as usize]).sum()
+        };
+        let best = expected["total"].as_f64().unwrap();
+        let found = balanced_experts(&logits, tokens, experts);
+        assert_eq!(found, integers(&expected["assign"]), "{label}");
+        assert_close(&label, &[total(&found)], &[best], 1e-12);
+
+        // A hash takes any table: the assignment as a routing.
+        let hash = router(&case, Policy::Hash, CapacityRule::Dropless);
+        let input = RouterInput { hashed: &found, ..RouterInput::of_logits(&[]) };
+        let routed_by_hash = routed::<f64>(&hash, Phase::Train, tokens, &input).unwrap();
+        let loads = planned_by(&hash, &routed_by_hash).expert_load;
+        assert_eq!(loads, vec![(tokens / experts) as u32; experts], "{label}");
+
+        // Expert choice with one expert per token is balanced too; it weighs probabilities, so it finds no larger sum.
+        let policy = Policy::CappedExpertChoice { cap: 1, temperature: 0.01, rounds: 1000 };
+        let capped = router(&case, policy, CapacityRule::ExpertChoice(ByPhase::both(1.0)));
+        let capped = routed(&capped, Phase::Train, tokens, &RouterInput::of_logits(&logits)).unwrap();
+        assert_eq!(capped.program.unwrap().unfilled, 0, "{label}");
+        assert_eq!(capped.token_offsets, (0..=tokens as u32).collect::<Vec<_>>(), "{label}");
+        let found = total(&capped.experts);
+        assert!(found <= best + 1e-12 && found > 0.8 * best, "{label}: {found}, at most {best}");
+    }
+}
+
+/// What the vectors hold: a new one fails here until a test reads it.
+#[test]
+fn every_vector_is_read_by_a_test() {
+    let known = |name: &str| {
+        let of_case = ["T", "E", "logits", "mask", "rnd", "grad_weights_k2"];
+        let alone = ["deepseek_v3", "noisy_topk2", "base_balanced"];
+        let families = ["switch_cf", "switch_aux", "z_loss", "topk", "gshard_top2_cf", "expert_choice_cf"];
+        of_case.contains(&name)
+            || alone.contains(&name)
+            || families.iter().any(|family| name.starts_with(family))
+    };
+    for case in golden_cases() {
+        let unread: Vec<&String> = case.as_object().unwrap().keys().filter(|name| !known(name)).collect();
+        assert!(unread.is_empty(), "{unread:?}");
+    }
+    let Some(folder) = common::shared::find("golden/ops") else { return };
+    let files = std::fs::read_dir(folder).unwrap().map(|file| file.unwrap().file_name());
+    let mut files: Vec<String> = files.map(|file| file.into_string().unwrap()).collect();
+    files.sort();
+    assert_eq!(files, ["make_ops_reference.py", "router_reference.json"]);
 }

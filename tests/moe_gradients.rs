@@ -9,7 +9,7 @@ use common::moe::*;
 use common::random::SplitMix;
 use mixlet_core::moe::balance::*;
 use mixlet_core::moe::logit_losses::*;
-use mixlet_core::moe::noisy::{NoisyLoad, importance_backward, importance_forward};
+use mixlet_core::moe::noisy::{NoisyLoad, TutelLoss, importance_backward, importance_forward};
 use mixlet_core::moe::router::*;
 use mixlet_core::moe::*;
 
@@ -24,6 +24,7 @@ const Z: f64 = 0.3;
 const ENTROPY: f64 = 0.4;
 const IMPORTANCE: f64 = 0.6;
 const LOAD: f64 = 0.9;
+const TUTEL: f64 = 0.8;
 const SELECTION: f64 = 0.5;
 
 /// A layer whose experts multiply by a vector, and a loss that weighs its output: `Σ target · (x + layer(x))`, plus losses.
@@ -179,6 +180,11 @@ impl Layer {
                 let mut load = nan(EXPERTS);
                 loss += LOAD * noisy.forward(&mut load).unwrap().to_f64();
                 noisy.backward(&load, R::from_f64(LOAD), grad_logits, grad_noise).unwrap();
+                if let Ok(tutel) = TutelLoss::new(&self.router, *input, routed.cache()) {
+                    let mut importance = nan(EXPERTS);
+                    loss += TUTEL * tutel.forward(&mut importance, &mut load).unwrap().to_f64();
+                    tutel.backward(&importance, &load, R::from_f64(TUTEL), grad_logits).unwrap();
+                }
             }
             Policy::ExpertChoice { softmax: SoftmaxOver::Tokens } => {
                 let (mut aggregates, mut scratch) = (nan(TOKENS), nan(TOKENS * EXPERTS));
@@ -305,6 +311,7 @@ fn expert_choice_without_padding() {
 fn every_calibration_of_the_balance_loss() {
     for calibration in [
         Calibration::Switch,
+        Calibration::Mesh,
         Calibration::GShardPaper,
         Calibration::Flaxformer,
         Calibration::TopK,

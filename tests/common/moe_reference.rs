@@ -181,6 +181,7 @@ pub fn placing_order(
             by_rank(&descending(first_probability).iter().map(|&token| token as usize).collect::<Vec<_>>())
         }
         Priority::Gates => descending(gates).iter().map(|&slot| slot as usize).collect(),
+        Priority::Random => panic!("a drawn order is no function of its inputs"),
     }
 }
 

@@ -5,10 +5,11 @@ use crate::without_allocations;
 use mixlet_core::moe::balance::{
     Calibration, LoadBalance, selection_loss_backward, selection_loss_forward, update_bias,
 };
+use mixlet_core::moe::importance::{limit, limit_backward};
 use mixlet_core::moe::logit_losses::{
     TokenLogits, entropy_backward, entropy_forward, z_loss_backward, z_loss_forward,
 };
-use mixlet_core::moe::noisy::{NoisyLoad, importance_backward, importance_forward};
+use mixlet_core::moe::noisy::{NoisyLoad, TutelLoss, importance_backward, importance_forward};
 use mixlet_core::moe::replay::{Recording, record, recording_len};
 use mixlet_core::moe::router::{
     RouterShape, input_noise, multiply, router_backward_tokens, router_backward_weights, router_forward,
@@ -17,7 +18,7 @@ use mixlet_core::moe::{
     Admission, ByPhase, CapacityRule, Groups, InputNoise, NoiseScale, Phase, PlanStorage, Policy, Priority,
     Router, RouterConfig, RouterInput, RoutingStorage, SecondExpert, SoftmaxOver, combine, combine_backward,
     draw, gather, gather_backward, hash, noise_backward, normalise_kept, normalise_kept_backward, order,
-    order_len, plan, route, route_backward, usage,
+    order_len, plan, random_order, route, route_backward, usage,
 };
 
 const TOKENS: usize = 24;
@@ -31,12 +32,13 @@ fn routers() -> Vec<Router> {
         Policy::DeepSpeedTop2 { sample_second: ByPhase::both(true) },
         Policy::DeepSeekV3 { top_k: 2, expert_groups: 3, kept_groups: 2, normalise: true, scale: 2.5 },
         Policy::NoisyTopK { top_k: 2, noise: NoiseScale::Learned { least: 0.01 } },
+        Policy::NoisyTopK { top_k: 2, noise: NoiseScale::Fixed(0.5) },
         Policy::Hash,
         Policy::ExpertChoice { softmax: SoftmaxOver::Experts },
         Policy::ExpertChoice { softmax: SoftmaxOver::Tokens },
         Policy::CappedExpertChoice { cap: 2, temperature: 0.05, rounds: 20 },
     ];
-    let priorities = [Priority::Ranks, Priority::Slots, Priority::Batch, Priority::Gates];
+    let priorities = [Priority::Ranks, Priority::Random, Priority::Slots, Priority::Batch, Priority::Gates];
     let router = |(policy, priority)| {
         let capacity = CapacityRule::Fixed(ByPhase::both(3));
         let (groups, experts) = (Groups::AtMost(10), EXPERTS as u32);
@@ -58,7 +60,7 @@ fn routing() {
         let tokens: Vec<f32> = (0..TOKENS * MODEL_DIM).map(|_| random.unit() as f32).collect();
         let weights: Vec<f32> = (0..EXPERTS * MODEL_DIM).map(|_| random.unit() as f32 - 0.5).collect();
         let (is_hash, has_bias) = (policy == Policy::Hash, matches!(policy, Policy::DeepSeekV3 { .. }));
-        let noisy = matches!(policy, Policy::NoisyTopK { .. });
+        let noisy = matches!(policy, Policy::NoisyTopK { noise: NoiseScale::Learned { .. }, .. });
         let bias = zeros(if has_bias { EXPERTS } else { 0 });
         let noise_logits = zeros(if noisy { shape.logits_len() } else { 0 });
         let mut draws = zeros(router.draws_len(Phase::Train, TOKENS));
@@ -74,7 +76,8 @@ fn routing() {
         let mut replay_memory = memory.clone();
         let [mut rows, mut grad_rows] = [(); 2].map(|()| zeros(shape.slots * MODEL_DIM));
         let [mut gates, mut grad_gates, mut raw_gates] = [(); 3].map(|()| zeros(shape.slots));
-        let [mut log_sums, mut of_experts] = [zeros(TOKENS), zeros(EXPERTS)];
+        let [mut log_sums, mut of_experts, mut importance] = [zeros(TOKENS), zeros(EXPERTS), zeros(EXPERTS)];
+        let mut experts = vec![0; shape.slots];
         let [mut fractions, mut grad_weights] = [zeros(3 * EXPERTS), zeros(weights.len())];
         let mut words = vec![0; recording_len(TOKENS, shape.slots)];
         let product = RouterShape { tokens: TOKENS, model_dim: MODEL_DIM, experts: EXPERTS };
@@ -97,7 +100,11 @@ fn routing() {
             let storage = RoutingStorage::new(shape, &mut reals, &mut integers).unwrap();
             let routed = route(&router, Phase::Train, &input, storage).unwrap();
             let (routing, cache) = (routed.routing, routed.cache);
-            let order = order(&router, &cache, routing.gates, &mut orders).unwrap();
+            let order = match router.config().priority {
+                Priority::Random => random_order(&router, shape, &mut random, &mut orders),
+                _ => order(&router, &cache, routing.gates, &mut orders),
+            };
+            let order = order.unwrap();
             let storage = PlanStorage::new(shape.slots, EXPERTS, &mut memory).unwrap();
             let plan = plan(&routing, Admission::new(shape, order), storage).unwrap();
             let slots = routing.gates.len();
@@ -138,6 +145,17 @@ fn routing() {
             router_backward_weights(product, &noised, &grad_logits, &mut grad_weights).unwrap();
             router_backward_tokens(product, &weights, &grad_logits, &mut grad_tokens).unwrap();
             update_bias(&mut of_experts, plan.expert_load, 0.001).unwrap();
+
+            if let Ok(tutel) = TutelLoss::new(&router, input, cache) {
+                tutel.forward(&mut importance, &mut of_experts).unwrap();
+                tutel.backward(&importance, &of_experts, 0.1, &mut grad_logits).unwrap();
+            }
+            if shape.top_k.is_some() {
+                raw_gates.copy_from_slice(routing.gates);
+                experts[..slots].copy_from_slice(routing.experts);
+                limit(&log_sums, &cache, &mut experts[..slots], raw_gates).unwrap();
+                limit_backward(&log_sums, &cache, raw_gates).unwrap();
+            }
 
             // Once more.
             let words = &mut words[..recording_len(TOKENS, slots)];

@@ -25,6 +25,17 @@ pub fn linear_backward_input_scratch_len(shape: LinearShape) -> ScratchLen {
 }
 
 /// `grad_x[r, i] = Σ_o grad_out[r, o] · weights[o, i]`.
+///
+/// ```
+/// # use mixlet_core::{linear::*, matrix::*, weights::Weights};
+/// let weights = Weights::F32(MatRef::new(&[3.0, 5.0], 2, 1)?);
+/// let (mut grad_x, mut floats) = ([f32::NAN], [0.0; 128]);
+/// let scratch = Scratch { floats: &mut floats, halves: &mut [], bytes: &mut [] };
+/// let (grad_out, out) = (MatRef::new(&[1.0, 2.0], 1, 2)?, MatMut::new(&mut grad_x, 1, 1)?);
+/// linear_backward_input::<Plain>(weights, grad_out, out, Write::Overwrite, scratch)?;
+/// assert_eq!(grad_x, [1.0 * 3.0 + 2.0 * 5.0]);
+/// # Ok::<(), ShapeError>(())
+/// ```
 #[inline(always)]
 pub fn linear_backward_input<A: Arith>(
     weights: Weights<'_>,
@@ -67,6 +78,16 @@ pub fn linear_backward_weights_scratch_len(shape: LinearShape) -> ScratchLen {
 }
 
 /// `grad_weights[o, i] += Σ_r grad_out[r, o] · x[r, i]`.
+///
+/// ```
+/// # use mixlet_core::{linear::*, matrix::*};
+/// let (mut grad_weights, mut floats) = ([1.0, 1.0], [0.0; 65]);
+/// let scratch = Scratch { floats: &mut floats, halves: &mut [], bytes: &mut [] };
+/// let (grad_out, x) = (MatRef::new(&[2.0], 1, 1)?, MatRef::new(&[3.0, 4.0], 1, 2)?);
+/// linear_backward_weights::<Plain>(grad_out, x, MatMut::new(&mut grad_weights, 1, 2)?, scratch)?;
+/// assert_eq!(grad_weights, [7.0, 9.0]);
+/// # Ok::<(), ShapeError>(())
+/// ```
 #[inline(always)]
 pub fn linear_backward_weights<A: Arith>(
     grad_out: MatRef<'_>,
@@ -94,6 +115,14 @@ pub fn linear_backward_weights<A: Arith>(
 }
 
 /// `grad_bias[o] += Σ_r grad_out[r, o]`.
+///
+/// ```
+/// # use mixlet_core::{linear::linear_backward_bias, matrix::MatRef};
+/// let mut grad_bias = [10.0];
+/// linear_backward_bias(MatRef::new(&[1.0, 2.0], 2, 1)?, &mut grad_bias)?;
+/// assert_eq!(grad_bias, [13.0]);
+/// # Ok::<(), mixlet_core::matrix::ShapeError>(())
+/// ```
 #[inline(always)]
 pub fn linear_backward_bias(grad_out: MatRef<'_>, grad_bias: &mut [f32]) -> Result<(), ShapeError> {
     check_length("the bias gradient", grad_bias.len(), grad_out.columns())?;

@@ -3,6 +3,8 @@
 //! A `backward` here *adds* to the gradient of the logits: a loss is one term of a sum. Call
 //! [`route_backward`](super::route_backward) first, which overwrites it.
 
+use core::ops::Range;
+
 use super::config::Router;
 use super::error::{RouterError, check_length};
 use super::gates::through_columns;
@@ -20,6 +22,9 @@ use crate::real::Real;
 pub enum Calibration {
     /// Switch (equations 4 to 6), mesh, Tutel, DeepSpeed's top-1 and top-2: first choices; 1 at balance.
     Switch,
+    /// mesh with importances: first choices of the tokens whose importance is 1, which `real` names, but shares of all
+    /// tokens of the group; 1 at balance if all of them count.
+    Mesh,
     /// GShard's algorithm 1 to the letter, `mean_e (c_e / S) · m_e`: first choices; `1 / E²` at balance.
     GShardPaper,
     /// flaxformer and Hugging Face's Mixtral family: all choices; `top_k` at balance.
@@ -101,6 +106,17 @@ impl<'a, R: Real> LoadBalance<'a, R> {
     }
 
     /// Adds `coefficient · ∂loss/∂logits` `[T, E]`. `fractions` are forward's, and constants.
+    ///
+    /// ```
+    /// # use mixlet_core::moe::{*, balance::{Calibration, LoadBalance}};
+    /// let router = RouterConfig { experts: 2, policy: Policy::Flaxformer { top_k: 1 }, ..RouterConfig::default() }.check().unwrap();
+    /// let shape = router.shape(Phase::Train, 1).unwrap();
+    /// let cache = RoutingCache { shape, probabilities: &[0.75, 0.25], chosen: &[0] };
+    /// let loss = LoadBalance::new(&router, Calibration::Switch, cache, None).unwrap();
+    /// let mut grad_logits = [1.0, 0.0];
+    /// loss.backward(&[1.0, 0.0], 2.0, &mut grad_logits).unwrap(); // coefficient · E · p · (f − Σ f · p)
+    /// assert_eq!(grad_logits, [1.0 + 2.0 * 2.0 * 0.75 * 0.25, -2.0 * 2.0 * 0.25 * 0.75]);
+    /// ```
     #[inline(always)]
     pub fn backward(
         &self,
@@ -112,7 +128,7 @@ impl<'a, R: Real> LoadBalance<'a, R> {
         check_length("gradients of logits", grad_logits.len(), self.cache.shape.logits_len())?;
         let experts = self.cache.shape.experts.max(1);
         for (group, fractions) in rows_of(fractions, experts).enumerate() {
-            let scale = coefficient * self.scale(self.tokens(group).count());
+            let scale = coefficient * self.scale(self.number(group));
             for token in self.tokens(group) {
                 let row = nth_row(self.cache.probabilities, token, experts);
                 let inner = self.shares_dot(token, fractions);
@@ -132,12 +148,12 @@ impl<'a, R: Real> LoadBalance<'a, R> {
     #[inline(always)]
     fn count(&self, group: usize, fractions: &mut [R]) -> usize {
         let top_k = self.cache.shape.top_k.unwrap_or(1);
-        let first_only = matches!(self.calibration, Calibration::Switch | Calibration::GShardPaper);
+        let first_only =
+            matches!(self.calibration, Calibration::Switch | Calibration::Mesh | Calibration::GShardPaper);
         let counted = if first_only { 1 } else { top_k };
         fractions.fill(R::ZERO);
-        let mut number = 0;
+        let number = self.number(group);
         for token in self.tokens(group) {
-            number += 1;
             for &expert in nth_row(self.cache.chosen, token, top_k).iter().take(counted) {
                 if let Some(fraction) = fractions.get_mut(expert as usize) {
                     *fraction += R::ONE;
@@ -149,12 +165,24 @@ impl<'a, R: Real> LoadBalance<'a, R> {
         number
     }
 
+    /// What a group's sums are divided by to be shares: the number of its real tokens, or of all.
+    #[inline(always)]
+    fn number(&self, group: usize) -> usize {
+        match self.calibration {
+            Calibration::Mesh => self.all_tokens(group).len(),
+            _ => self.tokens(group).count(),
+        }
+    }
+
     /// The real tokens of a group.
     #[inline(always)]
     fn tokens(&self, group: usize) -> impl Iterator<Item = usize> {
+        self.all_tokens(group).filter(|&token| is_real(self.real, token))
+    }
+
+    fn all_tokens(&self, group: usize) -> Range<usize> {
         let start = group * self.group_tokens;
-        let end = (start + self.group_tokens).min(self.cache.shape.tokens);
-        (start..end).filter(|&token| is_real(self.real, token))
+        start..(start + self.group_tokens).min(self.cache.shape.tokens)
     }
 
     /// `Σ_e f_e · p_e` of a token.
@@ -169,7 +197,7 @@ impl<'a, R: Real> LoadBalance<'a, R> {
     fn scale(&self, number: usize) -> R {
         let (experts, top_k) = (self.cache.shape.experts as f64, self.cache.shape.top_k.unwrap_or(1) as f64);
         let calibration = match self.calibration {
-            Calibration::Switch | Calibration::Flaxformer => 1.0,
+            Calibration::Switch | Calibration::Mesh | Calibration::Flaxformer => 1.0,
             Calibration::GShardPaper => 1.0 / (experts * experts),
             Calibration::TopK => 1.0 / top_k,
             Calibration::MegaBlocks { layers } => 1.0 / (top_k * f64::from(layers.max(1))),
@@ -218,6 +246,17 @@ fn selection_scale<R: Real>(cache: &RoutingCache<'_, R>, group: usize) -> R {
 }
 
 /// Adds `coefficient · ∂/∂z` of [`selection_loss_forward`]. `scratch` is `[T, E]`.
+///
+/// ```
+/// # use mixlet_core::moe::{*, balance::selection_loss_backward};
+/// let config = RouterConfig { experts: 1, policy: Policy::ExpertChoice { softmax: SoftmaxOver::Tokens },
+///     capacity: CapacityRule::Fixed(ByPhase::both(1)), ..RouterConfig::default() };
+/// let shape = config.check().unwrap().shape(Phase::Train, 2).unwrap();
+/// let cache = RoutingCache { shape, probabilities: &[0.75, 0.25], chosen: &[0] };
+/// let (mut grad_logits, mut scratch) = ([0.0; 2], [f64::NAN; 2]);
+/// selection_loss_backward(&cache, &[0.75, 0.25], 1.0, &mut grad_logits, &mut scratch).unwrap();
+/// assert_eq!(grad_logits, [0.375, -0.375]); // 2 · T · p · (p − Σ p²)
+/// ```
 #[inline(always)]
 pub fn selection_loss_backward<R: Real>(
     cache: &RoutingCache<'_, R>,

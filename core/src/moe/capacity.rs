@@ -1,5 +1,7 @@
 //! How many rows an expert may take. Implementations differ, so every rule carries the name of its source.
 
+use core::fmt;
+
 use super::config::{ByPhase, Phase};
 
 /// Rows an expert may take from a group of `T` tokens; `E` experts, `k` of them per token, `f` the factor.
@@ -39,6 +41,30 @@ pub enum CapacityRule {
     ExpertChoice(ByPhase<f64>),
 }
 
+/// A capacity in evaluation that is not the one a model was trained with; `Display` is the warning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CapacityChange {
+    /// Tokens of a group.
+    pub tokens: usize,
+    /// Rows an expert may take by the rule of training; `None` without limit.
+    pub trained: Option<u32>,
+    /// Rows it may take now.
+    pub found: Option<u32>,
+}
+
+impl fmt::Display for CapacityChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = |rows: Option<u32>, f: &mut fmt::Formatter<'_>| match rows {
+            Some(rows) => write!(f, "{rows} rows"),
+            None => write!(f, "any number of rows"),
+        };
+        write!(f, "an expert may take ")?;
+        rows(self.found, f)?;
+        write!(f, " of {} tokens in evaluation, the model was trained for ", self.tokens)?;
+        rows(self.trained, f)
+    }
+}
+
 impl CapacityRule {
     /// The rows; `None` for no limit.
     ///
@@ -66,6 +92,30 @@ impl CapacityRule {
             Self::Tutel(factor) => top_k.saturating_mul(whole(libm::fabs(f(factor)) * libm::ceil(t / e))),
             Self::ExpertChoice(factor) => whole((t * f(factor) / e).max(1.0).min(t)),
         })
+    }
+
+    /// Whether an expert may take a different number of rows in evaluation than under the rule a model was trained with.
+    ///
+    /// More room drops fewer tokens, and may still lower quality: experts meet tokens they were not trained on (Flan-MoE,
+    /// arXiv:2305.14705, saw it). Evaluate with the factor of pre-training, or warn.
+    ///
+    /// ```
+    /// # use mixlet_core::moe::{ByPhase, CapacityRule};
+    /// let trained = CapacityRule::Switch(ByPhase { train: 1.25, eval: 2.0 });
+    /// let larger = CapacityRule::Switch(ByPhase { train: 1.25, eval: 4.0 });
+    /// assert_eq!(trained.eval_change(&trained, 4096, 128, 1), None);
+    /// let change = larger.eval_change(&trained, 4096, 128, 1).unwrap();
+    /// assert_eq!((change.trained, change.found), (Some(64), Some(128)));
+    /// ```
+    pub fn eval_change(
+        &self,
+        trained: &Self,
+        tokens: usize,
+        experts: u32,
+        top_k: u32,
+    ) -> Option<CapacityChange> {
+        let [trained, found] = [trained, self].map(|rule| rule.rows(tokens, experts, top_k, Phase::Eval));
+        (trained != found).then_some(CapacityChange { tokens, trained, found })
     }
 
     /// The setting that is not a finite number of at least 0 (Tutel's may be below).
@@ -137,6 +187,24 @@ mod tests {
                 let found = rule.rows(tokens, experts, top_k, phase);
                 assert_eq!(found, expected, "{rule:?}, {tokens} tokens, {experts} experts, {phase:?}");
             }
+        }
+    }
+
+    #[test]
+    fn another_capacity_in_evaluation_is_told() {
+        use CapacityRule::*;
+        let switch = |eval| Switch(ByPhase { train: 1.0, eval });
+        let change = |trained, found| Some(CapacityChange { tokens: 100, trained, found });
+        for (rule, trained, expected) in [
+            (switch(2.0), switch(2.0), None),
+            // Another rule, the same rows.
+            (Fixed(ByPhase::both(25)), switch(2.0), None),
+            (switch(4.0), switch(2.0), change(Some(25), Some(50))),
+            (Dropless, switch(2.0), change(Some(25), None)),
+            (switch(2.0), Dropless, change(None, Some(25))),
+            (Dropless, Dropless, None),
+        ] {
+            assert_eq!(rule.eval_change(&trained, 100, 8, 1), expected, "{rule:?}, trained with {trained:?}");
         }
     }
 }

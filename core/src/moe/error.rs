@@ -39,6 +39,10 @@ pub enum RouterError {
     NotTokenChoice,
     /// Only noisy top-k has a load loss.
     NotNoisy,
+    /// A random priority draws its order.
+    NeedsGenerator,
+    /// Only a random priority draws its order.
+    NotRandom,
     /// A token's id is not in the table of a hash.
     TokenId {
         /// The token.
@@ -119,6 +123,8 @@ impl fmt::Display for RouterError {
             }
             Self::NotTokenChoice => write!(f, "experts choose here, expected a policy of token choice"),
             Self::NotNoisy => write!(f, "a load loss without noise, expected noisy top-k"),
+            Self::NeedsGenerator => write!(f, "a random priority without a generator, expected random_order"),
+            Self::NotRandom => write!(f, "an order drawn for another priority, expected a random one"),
             Self::TokenId { token, id, vocabulary } => {
                 write!(f, "the id of token {token} is {id}, expected one below {vocabulary}")
             }

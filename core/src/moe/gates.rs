@@ -175,6 +175,16 @@ pub(super) fn through_columns<R: Real>(experts: usize, group_tokens: usize, valu
 ///
 /// `grad_scores` `[T, E]` is what [`route_backward`] wrote: noise is added to logits, so both have the same gradient.
 /// Learned noise in training only; other routers have no noise logits, and an empty gradient.
+///
+/// ```
+/// # use mixlet_core::moe::{*, noise_backward};
+/// let policy = Policy::NoisyTopK { top_k: 1, noise: NoiseScale::Learned { least: 0.0 } };
+/// let router = RouterConfig { experts: 2, policy, ..RouterConfig::default() }.check().unwrap();
+/// let input = RouterInput { noise_logits: &[0.0, 0.0], draws: &[2.0, -1.0], ..RouterInput::of_logits(&[0.5_f64, 0.1]) };
+/// let mut grad_noise_logits = [f64::NAN; 2];
+/// noise_backward(&router, Phase::Train, &input, &[1.0, 3.0], &mut grad_noise_logits).unwrap();
+/// assert_eq!(grad_noise_logits, [1.0, -1.5]); // sigmoid(0) = 1/2
+/// ```
 #[inline(always)]
 pub fn noise_backward<R: Real>(
     router: &Router,
@@ -235,6 +245,18 @@ pub fn normalise_kept<R: Real>(
 }
 
 /// Gradient of [`normalise_kept`] by the gates it was given, overwritten: `(grad − Σ grad · out) / Σ kept`, 0 for dropped slots.
+///
+/// ```
+/// # use mixlet_core::moe::*;
+/// let gates = [0.25, 0.25];
+/// let routing = Routing { token_offsets: &[0, 2], experts: &[0, 1], gates: &gates };
+/// let plan = DispatchPlan {
+///     expert_load: &[1, 1], expert_offsets: &[0, 1, 2], row_slots: &[0, 1], row_tokens: &[0, 0], slot_rows: &[0, 1],
+/// };
+/// let mut grad_gates = [f64::NAN; 2];
+/// normalise_kept_backward(&plan, &routing, &[0.5, 0.5], &[1.0, 0.0], &mut grad_gates).unwrap();
+/// assert_eq!(grad_gates, [1.0, -1.0]); // (grad − 1/2) / (1/4 + 1/4)
+/// ```
 #[inline(always)]
 pub fn normalise_kept_backward<R: Real>(
     plan: &DispatchPlan<'_>,

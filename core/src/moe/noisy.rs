@@ -1,4 +1,5 @@
 //! The two losses of noisy top-k: evenly large gates, and an evenly likely load (Shazeer et al. 2017, section 4, appendix A).
+//! Tutel's variant of both is one loss, [`TutelLoss`].
 //!
 //! Counts of slots have no gradient. The load loss takes the probability that a fresh draw of an expert's noise
 //! would put it among the best `top_k`, the other noise held fixed,
@@ -6,6 +7,10 @@
 //! ```text
 //! load_e = Σ_t Φ((z_te − threshold_te) / σ_te),   threshold: the top_k-th best H_t of the other experts.
 //! ```
+
+mod tutel;
+
+pub use tutel::TutelLoss;
 
 use super::config::Router;
 use super::error::{RouterError, check_length};
@@ -132,6 +137,20 @@ impl<'a, R: Real> NoisyLoad<'a, R> {
     }
 
     /// The loss `CV²(load)`, without a coefficient. Writes `load` `[E]`, the expected number of tokens of each expert.
+    ///
+    /// ```
+    /// # use mixlet_core::moe::{*, noisy::NoisyLoad};
+    /// # let policy = Policy::NoisyTopK { top_k: 1, noise: NoiseScale::Fixed(1.0) };
+    /// # let router = RouterConfig { experts: 2, policy, ..RouterConfig::default() }.check().unwrap();
+    /// # let shape = router.shape(Phase::Train, 1).unwrap();
+    /// // Noise puts expert 0 half a unit above expert 1.
+    /// let input = RouterInput { draws: &[0.5, 0.0], ..RouterInput::of_logits(&[0.0_f64, 0.0]) };
+    /// let cache = RoutingCache { shape, probabilities: &[0.62, 0.38], chosen: &[0] };
+    /// let loss = NoisyLoad::new(&router, input, cache).unwrap();
+    /// let mut load = [f64::NAN; 2];
+    /// loss.forward(&mut load).unwrap();
+    /// assert!((load[0] - 0.5).abs() < 1e-15 && (load[1] - 0.308_537_5).abs() < 1e-7); // Φ(0), Φ(−1/2)
+    /// ```
     #[inline(always)]
     pub fn forward(&self, load: &mut [R]) -> Result<R, RouterError> {
         check_length("loads", load.len(), self.cache.shape.experts)?;
@@ -150,6 +169,21 @@ impl<'a, R: Real> NoisyLoad<'a, R> {
     }
 
     /// Adds `coefficient · ∂/∂logits` and `∂/∂noise logits`, both `[T, E]` (the second empty where noise is fixed).
+    ///
+    /// ```
+    /// # use mixlet_core::moe::{*, noisy::NoisyLoad};
+    /// # let policy = Policy::NoisyTopK { top_k: 1, noise: NoiseScale::Fixed(1.0) };
+    /// # let router = RouterConfig { experts: 2, policy, ..RouterConfig::default() }.check().unwrap();
+    /// # let shape = router.shape(Phase::Train, 1).unwrap();
+    /// # // Noise puts expert 0 half a unit above expert 1.
+    /// # let input = RouterInput { draws: &[0.5, 0.0], ..RouterInput::of_logits(&[0.0_f64, 0.0]) };
+    /// # let cache = RoutingCache { shape, probabilities: &[0.62, 0.38], chosen: &[0] };
+    /// # let loss = NoisyLoad::new(&router, input, cache).unwrap();
+    /// let mut grad_logits = [0.0; 2];
+    /// loss.backward(&[1.0, 3.0], 1.0, &mut grad_logits, &mut []).unwrap();
+    /// let expected = -0.375 * 0.398_942_3 - 0.125 * 0.352_065_3; // slopes of CV² times φ(0) and φ(−1/2)
+    /// assert!((grad_logits[0] - expected).abs() < 1e-7 && grad_logits[1] == -grad_logits[0]);
+    /// ```
     #[inline(always)]
     pub fn backward(
         &self,

@@ -1,5 +1,7 @@
 //! Who is placed first where an expert has less room than slots.
 
+use rand_core::Rng;
+
 use super::config::Router;
 use super::error::{RouterError, check_length};
 use super::routing::{RoutingCache, RoutingShape};
@@ -21,6 +23,9 @@ pub enum Priority {
     /// Slots by falling gate, whatever their rank: each expert keeps the highest gates among those who chose it
     /// (mesh's Switch-max, DeepSpeed's drop policy `probs`). Looks at the whole batch too.
     Gates,
+    /// As `Ranks`, but tokens come in an order drawn for each group (DeepSpeed's random token selection, `use_rts`): drops
+    /// do not fall on the end of sequences. A later token may take an earlier one's place. [`random_order`] draws it.
+    Random,
 }
 
 /// The order in which slots are placed; a group's part of a slice holds that group's numbers.
@@ -41,14 +46,15 @@ pub fn order_len(router: &Router, shape: RoutingShape) -> usize {
     match router.config().priority {
         _ if shape.top_k.is_none() => 0,
         Priority::Ranks | Priority::Slots => 0,
-        Priority::Batch => shape.tokens,
+        Priority::Batch | Priority::Random => shape.tokens,
         Priority::Gates => shape.slots,
     }
 }
 
 /// The order that the router's priority gives to a routing; ties go to the lower token or slot.
 ///
-/// `memory` holds [`order_len`] values. Batch priority sorts: time grows with `T · ln T`.
+/// `memory` holds [`order_len`] values. Batch priority sorts: time grows with `T · ln T`. A random priority is an error:
+/// it needs a generator, and [`random_order`].
 ///
 /// ```
 /// # use mixlet_core::moe::*;
@@ -77,6 +83,7 @@ pub fn order<'a, R: Real>(
     match router.config().priority {
         Priority::Ranks => Ok(Order::Ranks),
         Priority::Slots => Ok(Order::Slots),
+        Priority::Random => Err(RouterError::NeedsGenerator),
         Priority::Batch => {
             let of = |token: u32| first_probability(cache, token as usize, top_k).unwrap_or(low);
             for group in blocks_of_mut(memory, shape.group_tokens) {
@@ -90,6 +97,58 @@ pub fn order<'a, R: Real>(
                 sort_by(group, |a, b| of(a) > of(b));
             }
             Ok(Order::SlotsOf(memory))
+        }
+    }
+}
+
+/// The order of [`Priority::Random`]: the tokens of each group shuffled. `memory` holds [`order_len`] values.
+///
+/// Record and replay need no generator: a recording holds the drops.
+///
+/// ```
+/// # use mixlet_core::{moe::*, rand_core};
+/// # struct Always(u32);
+/// # impl rand_core::TryRng for Always {
+/// #     type Error = core::convert::Infallible;
+/// #     fn try_next_u32(&mut self) -> Result<u32, Self::Error> { Ok(self.0) }
+/// #     fn try_next_u64(&mut self) -> Result<u64, Self::Error> { Ok(self.0.into()) }
+/// #     fn try_fill_bytes(&mut self, _: &mut [u8]) -> Result<(), Self::Error> { Ok(()) }
+/// # }
+/// let (policy, priority) = (Policy::Flaxformer { top_k: 1 }, Priority::Random);
+/// let router = RouterConfig { experts: 2, policy, priority, ..RouterConfig::default() }.check().unwrap();
+/// let shape = router.shape(Phase::Train, 3).unwrap();
+/// let mut memory = [0; 3];
+/// // A generator that always draws the lowest number: each token changes places with the first.
+/// let order = random_order(&router, shape, &mut Always(0), &mut memory).unwrap();
+/// assert_eq!(order, Order::RanksOf(&[1, 2, 0]));
+/// ```
+pub fn random_order<'a>(
+    router: &Router,
+    shape: RoutingShape,
+    random: &mut impl Rng,
+    memory: &'a mut [u32],
+) -> Result<Order<'a>, RouterError> {
+    if shape.top_k.is_none() {
+        return Ok(Order::Slots);
+    }
+    if router.config().priority != Priority::Random {
+        return Err(RouterError::NotRandom);
+    }
+    check_length("order", memory.len(), shape.tokens)?;
+    (0..).zip(memory.iter_mut()).for_each(|(nth, number)| *number = nth);
+    for group in blocks_of_mut(memory, shape.group_tokens) {
+        shuffle(random, group);
+    }
+    Ok(Order::RanksOf(memory))
+}
+
+/// Every order with the same chance, but for what 32 bits do not divide by: Fisher and Yates.
+fn shuffle(random: &mut impl Rng, values: &mut [u32]) {
+    for last in (1..values.len()).rev() {
+        // The high half of a product: a number of 0..=last.
+        let drawn = (u64::from(random.next_u32()) * (last as u64 + 1)) >> 32;
+        if let Ok([a, b]) = values.get_disjoint_mut([usize::try_from(drawn).unwrap_or(last), last]) {
+            core::mem::swap(a, b);
         }
     }
 }

@@ -122,6 +122,16 @@ pub fn cross_entropy_forward<R: Real>(
 ///
 /// In place, because with a large vocabulary nothing in a training step is larger. After an error the logits are neither
 /// one nor the other.
+///
+/// ```
+/// # use mixlet_core::nn::*;
+/// let targets = Targets { labels: &[0, IGNORED], loss_mask: None };
+/// let mut logits = [0.0, 0.0, 7.0, 1.0];
+/// let loss = cross_entropy_backward(CrossEntropy::plain(2), targets, &mut logits)?;
+/// assert!((loss.cross_entropy - core::f64::consts::LN_2).abs() < 1e-12);
+/// assert_eq!(logits, [-0.5, 0.5, 0.0, 0.0]); // the second label is ignored
+/// # Ok::<(), NnError>(())
+/// ```
 #[inline(always)]
 pub fn cross_entropy_backward<R: Real>(
     settings: CrossEntropy,

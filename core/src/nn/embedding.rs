@@ -103,6 +103,15 @@ pub fn embedding_rows(
 /// `grad_table[ids[t]] += scale · grad_out[t]`, token by token.
 ///
 /// Threads share the work by columns or by ranges of ids, never by tokens, to keep the order of addition.
+///
+/// ```
+/// # use mixlet_core::nn::{Embedding, embedding_backward};
+/// let embedding = Embedding { vocab: 2, model_dim: 1, scale: 2.0 };
+/// let mut grad_table = [0.5, 0.0];
+/// embedding_backward(embedding, &[1, 1], &[1.0, 3.0], &mut grad_table)?;
+/// assert_eq!(grad_table, [0.5, 8.0]);
+/// # Ok::<(), mixlet_core::nn::NnError>(())
+/// ```
 #[inline(always)]
 pub fn embedding_backward<R: Real>(
     embedding: Embedding,

@@ -80,6 +80,17 @@ pub fn layer_norm_forward<R: Real>(
 ///
 /// With `n = (x − mean) · r`, `r` the inverse deviation and `g = grad_out · weight`:
 /// `grad_x = r · (g − mean(g) − n · mean(g·n))`, `grad_weight += Σ_rows grad_out · n`, `grad_bias += Σ_rows grad_out`.
+///
+/// ```
+/// # use mixlet_core::nn::*;
+/// let norm = LayerNorm { weight: &[1.0, 1.0], bias: &[0.0, 0.0], epsilon: 0.0 };
+/// let cache = LayerNormCache { x: &[1.0, 3.0], mean: &[2.0], inverse_deviation: &[1.0] };
+/// let (mut x, mut weight, mut bias) = ([f64::NAN; 2], [10.0, 10.0], [0.0; 2]);
+/// let grads = LayerNormGrads { x: &mut x, weight: &mut weight, bias: &mut bias };
+/// layer_norm_backward(norm, NormShape { rows: 1, width: 2 }, cache, &[1.0, 0.0], grads)?;
+/// assert_eq!((x, weight, bias), ([0.0, 0.0], [9.0, 10.0], [1.0, 0.0])); // two values are always −1 and 1
+/// # Ok::<(), NnError>(())
+/// ```
 #[inline(always)]
 pub fn layer_norm_backward<R: Real>(
     norm: LayerNorm<'_, R>,

@@ -113,6 +113,16 @@ pub fn position_bias_forward<R: Real>(
 }
 
 /// `grad_table[bucket(d), h] += grad_line[h, d]`, distances in order.
+///
+/// ```
+/// # use mixlet_core::nn::*;
+/// let bias = PositionBias { heads: 1, buckets: 4, max_distance: 8, bidirectional: false };
+/// let span = Span { queries: 1, keys: 1, first_query: 0 }; // one distance, 0
+/// let mut grad_table = [1.0; 4];
+/// position_bias_backward(bias, span, &[2.0], &mut grad_table)?;
+/// assert_eq!(grad_table, [3.0, 1.0, 1.0, 1.0]);
+/// # Ok::<(), NnError>(())
+/// ```
 pub fn position_bias_backward<R: Real>(
     bias: PositionBias,
     span: Span,

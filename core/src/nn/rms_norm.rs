@@ -98,6 +98,16 @@ pub fn rms_norm_forward<R: Real>(
 ///
 /// With `g = grad_out · (weight + offset)` and `r = inverse_rms`: `grad_x = r · (g − x · r² · mean(g·x))`,
 /// `grad_weight += Σ_rows grad_out · x · r`.
+///
+/// ```
+/// # use mixlet_core::nn::*;
+/// let cache = RmsNormCache { x: &[3.0, 4.0], weight: &[1.0, 1.0], inverse_rms: &[0.5] };
+/// let (mut grad_x, mut grad_weight) = ([f64::NAN; 2], [10.0, 10.0]);
+/// let shape = NormShape { rows: 1, width: 2 };
+/// rms_norm_backward(RmsNorm::default(), shape, cache, &[1.0, 0.0], &mut grad_x, &mut grad_weight)?;
+/// assert_eq!((grad_x, grad_weight), ([-0.0625, -0.75], [11.5, 10.0]));
+/// # Ok::<(), NnError>(())
+/// ```
 #[inline(always)]
 pub fn rms_norm_backward<R: Real>(
     norm: RmsNorm,

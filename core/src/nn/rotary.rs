@@ -96,6 +96,17 @@ pub fn rotary_forward<R: Real>(rotary: Rotary, table: &[R], values: &mut [R]) ->
 }
 
 /// The gradient of [`rotary_forward`], in place: it turns back.
+///
+/// ```
+/// # use mixlet_core::nn::{Pairing, Rotary, rotary_backward, rotary_forward};
+/// let rotary = Rotary { heads: 1, head_dim: 2, start: 0, width: 2, pairing: Pairing::Halves };
+/// let table = [0.6, 0.8]; // a cosine and a sine
+/// let mut values = [5.0_f64, 10.0];
+/// rotary_forward(rotary, &table, &mut values)?;
+/// rotary_backward(rotary, &table, &mut values)?;
+/// assert!((values[0] - 5.0).abs() < 1e-12 && (values[1] - 10.0).abs() < 1e-12);
+/// # Ok::<(), mixlet_core::nn::NnError>(())
+/// ```
 #[inline(always)]
 pub fn rotary_backward<R: Real>(rotary: Rotary, table: &[R], grad: &mut [R]) -> Result<(), NnError> {
     turn::<true, R>(rotary, table, grad)

@@ -15,7 +15,7 @@ use mixlet_core::moe::experts::{
     Experts, ExpertsGrads, Ffn, FfnBackward, FfnCache, FfnGrads, FfnKind, FfnShape, GroupedRows, LinearGrads,
 };
 use mixlet_core::moe::logit_losses::TokenLogits;
-use mixlet_core::moe::noisy::NoisyLoad;
+use mixlet_core::moe::noisy::{NoisyLoad, TutelLoss};
 use mixlet_core::moe::replay::Recording;
 use mixlet_core::moe::router::RouterShape;
 use mixlet_core::moe::{
@@ -187,10 +187,11 @@ any_of! {
     [] SecondExpert: Self::All, Self::None, Self::Threshold(any()), Self::Random(any());
     [] NoiseScale: Self::Learned { least: any() }, Self::Fixed(any());
     [] SoftmaxOver: Self::Experts, Self::Tokens;
-    [] Priority: Self::Ranks, Self::Slots, Self::Batch, Self::Gates;
+    [] Priority: Self::Ranks, Self::Slots, Self::Batch, Self::Gates, Self::Random;
     [] Order<'_>: Self::Ranks, Self::Slots, Self::RanksOf(any()), Self::SlotsOf(any());
     [] Calibration:
         Self::Switch,
+        Self::Mesh,
         Self::GShardPaper,
         Self::Flaxformer,
         Self::TopK,
@@ -256,6 +257,7 @@ made! {
         loss
     };
     [R: Real] NoisyLoad<'_, R>: checked(Self::new(&any(), any(), any()));
+    [R: Real] TutelLoss<'_, R>: checked(Self::new(&any(), any(), any()));
     [] PlanStorage<'_>: checked(Self::new(any(), any(), any()));
     [] Recording<'_>: checked(Self::parse(any()));
     [] Experts<'_>: checked(Self::new(any(), any(), any(), any(), any()));

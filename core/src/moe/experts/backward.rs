@@ -61,6 +61,26 @@ pub fn ffn_backward_scratch_len(shape: FfnShape) -> ScratchLen {
 /// Gradients of one network; without `grads` it is frozen, and the work for its weights is not done.
 ///
 /// Products are those of [`Operands::Exact`](crate::linear::Operands::Exact), whatever forward rounded.
+///
+/// ```
+/// # use mixlet_core::{activation::Activation, linear::*, matrix::*, moe::experts::*, weights::Weights};
+/// // One value in, one hidden, one out: 3 · max(2 · x, 0) at x = 1.
+/// let (up, down) = (MatRef::new(&[2.0], 1, 1)?, MatRef::new(&[3.0], 1, 1)?);
+/// let [up, down] = [up, down].map(|weights| Linear::new(Weights::F32(weights)));
+/// let experts = Experts::new(1, FfnKind::Plain(Activation::Relu), None, up, down)?;
+/// let (mut memory, mut floats, mut out) = ([f32::NAN; 2], [0.0; 256], [f32::NAN]);
+/// let mut scratch = Scratch { floats: &mut floats, halves: &mut [], bytes: &mut [] };
+/// let one = MatRef::new(&[1.0], 1, 1)?;
+/// let mut cache = FfnCache::new(experts.shape(1), &mut memory)?;
+/// let ffn = experts.expert(0)?;
+/// let matrix = MatMut::new(&mut out, 1, 1)?;
+/// ffn_forward::<Plain>(ffn, Operands::Exact, one, cache.row_range(0..1)?, matrix, scratch.lend())?;
+/// let mut grad_x = [f32::NAN];
+/// let given = FfnBackward { x: one, cache, grad_out: one };
+/// ffn_backward::<Plain>(ffn, given, None, MatMut::new(&mut grad_x, 1, 1)?, scratch)?;
+/// assert_eq!((out, grad_x), ([6.0], [6.0]));
+/// # Ok::<(), ExpertsError>(())
+/// ```
 #[inline(always)]
 pub fn ffn_backward<A: Arith>(
     ffn: Ffn<'_>,
@@ -113,6 +133,30 @@ fn add<A: Arith>(
 /// Gradients of every expert over its run of rows; without `grads` all are frozen.
 ///
 /// `given` holds all `R` rows, `grad_x` `[R, model_dim]` is written whole.
+///
+/// ```
+/// # use mixlet_core::{activation::Activation, linear::*, matrix::*, moe::experts::*, weights::Weights};
+/// // One value in, one hidden, one out: 3 · max(2 · x, 0) at x = 1.
+/// let (up, down) = (MatRef::new(&[2.0], 1, 1)?, MatRef::new(&[3.0], 1, 1)?);
+/// let [up, down] = [up, down].map(|weights| Linear::new(Weights::F32(weights)));
+/// let experts = Experts::new(1, FfnKind::Plain(Activation::Relu), None, up, down)?;
+/// let (mut memory, mut floats, mut out) = ([f32::NAN; 2], [0.0; 256], [f32::NAN]);
+/// let mut scratch = Scratch { floats: &mut floats, halves: &mut [], bytes: &mut [] };
+/// let one = MatRef::new(&[1.0], 1, 1)?;
+/// let mut cache = FfnCache::new(experts.shape(1), &mut memory)?;
+/// let rows = GroupedRows::new(one, &[0, 1])?;
+/// let matrix = MatMut::new(&mut out, 1, 1)?;
+/// experts_forward::<Plain>(experts, Operands::Exact, rows, cache.row_range(0..1)?, matrix, scratch.lend())?;
+/// let (mut grad_x, mut grad_up, mut grad_down) = ([f32::NAN], [10.0], [10.0]);
+/// let [up, down] = [&mut grad_up, &mut grad_down].map(|grads| MatMut::new(grads, 1, 1));
+/// let up = LinearGrads { weights: up?, bias: None };
+/// let down = LinearGrads { weights: down?, bias: None };
+/// let grads = ExpertsGrads { all: FfnGrads { gate: None, up, down }, frozen: &[] };
+/// let given = FfnBackward { x: one, cache, grad_out: one };
+/// experts_backward::<Plain>(experts, rows, given, Some(grads), MatMut::new(&mut grad_x, 1, 1)?, scratch)?;
+/// assert_eq!((grad_x, grad_up, grad_down), ([6.0], [13.0], [12.0]));
+/// # Ok::<(), ExpertsError>(())
+/// ```
 #[inline(always)]
 pub fn experts_backward<A: Arith>(
     experts: Experts<'_>,

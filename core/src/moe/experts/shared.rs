@@ -26,6 +26,15 @@ pub fn add_shared(shared: MatRef<'_>, gates: Option<&[f32]>, mut out: MatMut<'_>
 /// `grad_shared[t] = gates[t] · grad_out[t]` and, where there are gates, `grad_gates[t] = grad_out[t] · shared[t]`.
 ///
 /// The gradient of the routed experts' part is `grad_out` itself.
+///
+/// ```
+/// # use mixlet_core::{matrix::{MatMut, MatRef}, moe::experts::add_shared_backward};
+/// let (shared, grad_out) = (MatRef::new(&[10.0, 20.0], 1, 2)?, MatRef::new(&[1.0, 2.0], 1, 2)?);
+/// let (mut grad_shared, mut grad_gates) = ([f32::NAN; 2], [f32::NAN]);
+/// add_shared_backward(shared, Some(&[0.5]), grad_out, MatMut::new(&mut grad_shared, 1, 2)?, &mut grad_gates)?;
+/// assert_eq!((grad_shared, grad_gates), ([0.5, 1.0], [50.0]));
+/// # Ok::<(), mixlet_core::matrix::ShapeError>(())
+/// ```
 pub fn add_shared_backward(
     shared: MatRef<'_>,
     gates: Option<&[f32]>,

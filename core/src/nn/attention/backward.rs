@@ -48,6 +48,30 @@ pub fn attention_backward_scratch_len(shape: AttentionShape) -> usize {
 /// With `dp_ij = grad_out_i · v_j`, `ds_ij = p_ij · (dp_ij − Σ_j p_ij · dp_ij)`: `grad_q_i = scale · Σ_j ds_ij · k_j`,
 /// `grad_k_j = scale · Σ_i ds_ij · q_i`, `grad_v_j = Σ_i p_ij · grad_out_i`; the bias of a distance gets `Σ ds_ij` over
 /// its pairs, a sink with probability `p` gets `−p · Σ_j p_ij · dp_ij`. A query that sees no key gives nothing.
+///
+/// ```
+/// # use mixlet_core::nn::*;
+/// # let span = Span { queries: 2, keys: 2, first_query: 0 };
+/// # let attention = Attention {
+/// #     shape: AttentionShape { span, heads: 1, kv_heads: 1, head_dim: 1, value_dim: 1 },
+/// #     scale: 1.0,
+/// #     visibility: Visibility { pattern: Pattern::Causal, ..Visibility::default() },
+/// #     q: &[1.0, 1.0],
+/// #     k: &[0.0, 3f64.ln()],
+/// #     v: &[10.0, 50.0],
+/// #     distance_bias: None,
+/// #     sinks: None,
+/// #     dropout: None,
+/// # };
+/// // As in forward's example: the second query weighs values 10 and 50 by 1/4 and 3/4.
+/// let (mut q, mut k, mut v, mut scratch) = ([f64::NAN; 2], [f64::NAN; 2], [f64::NAN; 2], [f64::NAN; 16]);
+/// let grads = AttentionGrads { q: &mut q, k: &mut k, v: &mut v, distance_bias: None, sinks: None };
+/// attention_backward(&attention, &[0.0, 4f64.ln()], &[0.0, 1.0], grads, &mut scratch)?;
+/// assert!((v[0] - 0.25).abs() < 1e-12 && (v[1] - 0.75).abs() < 1e-12);
+/// assert!((k[0] + 7.5).abs() < 1e-12 && (k[1] - 7.5).abs() < 1e-12); // 1/4 · (10 − 40), 3/4 · (50 − 40)
+/// assert!((q[1] - 7.5 * 3f64.ln()).abs() < 1e-12);
+/// # Ok::<(), NnError>(())
+/// ```
 #[inline(always)]
 pub fn attention_backward<R: Real>(
     attention: &Attention<'_, R>,

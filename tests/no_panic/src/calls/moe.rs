@@ -37,6 +37,7 @@ fn settings() {
     call(|| *ByPhase::<f64>::of(&any(), any()));
     call(|| Policy::top_k(&any()));
     call(|| CapacityRule::rows(&any(), any(), any(), any(), any()));
+    call(|| CapacityRule::eval_change(&any(), &any(), any(), any(), any()));
     call(|| RouterConfig::check(any()));
     call(|| *Router::config(&any()));
     call(|| Router::shape(&any(), any(), any()));
@@ -74,6 +75,9 @@ fn routing<R: Real + Unknown>() {
     call(|| route::<R>(&any(), any(), &any(), any()));
     call(|| order_len(&any(), any()));
     call(|| order::<R>(&any(), &any(), any(), any()));
+    call(|| random_order(&any(), any(), &mut Random, any()));
+    call(|| importance::limit::<R>(any(), &any(), any(), any()));
+    call(|| importance::limit_backward::<R>(any(), &any(), any()));
 }
 
 fn plans<R: Real + Unknown>() {
@@ -117,6 +121,9 @@ fn losses<R: Real + Unknown>() {
     call(|| NoisyLoad::<R>::new(&any(), any(), any()).is_ok());
     call(|| NoisyLoad::<R>::forward(&any(), any()));
     call(|| NoisyLoad::<R>::backward(&any(), any(), any(), any(), any()));
+    call(|| TutelLoss::<R>::new(&any(), any(), any()).is_ok());
+    call(|| TutelLoss::<R>::forward(&any(), any(), any()));
+    call(|| TutelLoss::<R>::backward(&any(), any(), any(), any(), any()));
 }
 
 fn recordings<R: Real + Unknown>() {
