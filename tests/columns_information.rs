@@ -12,7 +12,7 @@ use mixlet_core::select::columns::{
 };
 
 const ESTIMATORS: [Estimator; 4] =
-    [Estimator::Plain, Estimator::Weighted, Estimator::MillerMadow, Estimator::GTest];
+    [Estimator::Plain, Estimator::Weighted, Estimator::MillerMadow, Estimator::G_TEST];
 
 /// Rows around the block of 128, words of rows and of columns, codes from one to more than a block of lanes.
 fn cases() -> Vec<Rows> {

@@ -164,7 +164,7 @@ fn a_worker_who_always_says_the_same_has_no_information() {
         })
         .collect();
     let crowd = Crowd::new(5, 3, &rows, vec![None; 300]);
-    for estimator in [Estimator::Plain, Estimator::Weighted, Estimator::MillerMadow, Estimator::GTest] {
+    for estimator in [Estimator::Plain, Estimator::Weighted, Estimator::MillerMadow, Estimator::G_TEST] {
         let information = worker_information(crowd.answers(), estimator).unwrap();
         // The floor of the plain estimate leaves a trace.
         assert!(information[4].abs() < 1e-4, "{estimator:?}: {information:?}");
@@ -189,7 +189,7 @@ fn what_a_worker_calls_the_labels_does_not_matter() {
     // Rotated names draw no random numbers: the answers are the same but for their names.
     let [shared, rotated] = [Naming::Shared, Naming::Rotated].map(|naming| settings(naming).crowd());
     assert_ne!(shared.cells, rotated.cells);
-    for estimator in [Estimator::Plain, Estimator::Weighted, Estimator::MillerMadow, Estimator::GTest] {
+    for estimator in [Estimator::Plain, Estimator::Weighted, Estimator::MillerMadow, Estimator::G_TEST] {
         let [expected, found] =
             [&shared, &rotated].map(|crowd| worker_information(crowd.answers(), estimator).unwrap());
         for (found, expected) in found.iter().zip(&expected) {

@@ -338,7 +338,7 @@ proptest! {
         }
         assert_close("posteriors", &fitted(&other), &renamed, 1e-9);
 
-        for estimator in [Estimator::Plain, Estimator::Weighted, Estimator::MillerMadow, Estimator::GTest] {
+        for estimator in [Estimator::Plain, Estimator::Weighted, Estimator::MillerMadow, Estimator::G_TEST] {
             let [expected, found] =
                 [&panel, &other].map(|panel| worker_information(panel.crowd().answers(), estimator).unwrap());
             let found: Vec<f64> = workers.iter().map(|&worker| found[worker as usize]).collect();

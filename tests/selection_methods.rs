@@ -4,7 +4,7 @@ mod common;
 
 use common::columns::Rows;
 use common::sparse::{Sparse, SparseRows, error_rate};
-use mixlet_runtime::mixture::stagewise::{StagewiseOptions, stagewise};
+use mixlet_runtime::mixture::stagewise::{LEVEL, StagewiseOptions, stagewise};
 use mixlet_runtime::mixture::stepwise::{StepwiseFit, StepwiseOptions, Until, backward, forward};
 use mixlet_runtime::mixture::tree::{TreeOptions, grow};
 
@@ -40,26 +40,45 @@ fn forward_and_backward_agree_on_the_columns_that_matter() {
     }
 }
 
+fn noise(seed: u64) -> Rows {
+    let accuracy = (0.0, 0.0);
+    Sparse { rows: 2000, columns: 40, classes: 2, experts: 0, accuracy, scrambled: false, seed }.rows().rows
+}
+
 #[test]
 fn noise_is_never_chosen() {
     for seed in 0..20 {
         // Nothing but noise: no two columns depend on each other.
-        let noise = Sparse {
-            rows: 2000,
-            columns: 40,
-            classes: 2,
-            experts: 0,
-            accuracy: (0.0, 0.0),
-            scrambled: false,
-            seed,
-        };
+        let noise = noise(seed);
         for until in [Until::Bic, Until::Level(0.99)] {
-            let fit = run(&noise.rows().rows, 2, until, true);
+            let fit = run(&noise, 2, until, true);
             assert!(fit.active.is_empty() && fit.parameters.classes() == 1, "seed {seed}, {until:?}");
             let SparseRows { rows, experts, .. } = generated(2, seed);
             let fit = run(&rows, 2, until, true);
             let chosen = |column: &u32| experts.contains(column);
             assert!(fit.active.iter().all(chosen), "seed {seed}, {until:?}: {:?}, {experts:?}", fit.active);
+        }
+    }
+}
+
+#[test]
+fn stagewise_beyond_chance_takes_no_noise() {
+    for seed in 0..20 {
+        for classes in [2, 3] {
+            let SparseRows { rows, truth, experts } = generated(classes, seed);
+            let options = StagewiseOptions { classes, level: Some(LEVEL), ..StagewiseOptions::default() };
+            let none = stagewise(noise(seed).owned().view(), None, &options, &mut |_| ()).unwrap();
+            assert!(
+                none.active.is_empty() && none.parameters.classes() == 1,
+                "seed {seed}: {:?}",
+                none.active
+            );
+            let fit = stagewise(rows.owned().view(), None, &options, &mut |_| ()).unwrap();
+            let chosen = |column: &u32| experts.contains(column);
+            assert!(fit.active.iter().all(chosen), "seed {seed}: {:?}, {experts:?}", fit.active);
+            // Of three classes a greedy split sometimes misses one: the report of `tests/stagewise.rs` says how often.
+            let error = error_rate(&fit.refined.responsibilities, &truth, classes);
+            assert!(classes > 2 || error < 0.05, "seed {seed}: {error}");
         }
     }
 }

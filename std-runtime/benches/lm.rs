@@ -70,7 +70,8 @@ fn main() -> Outcome<()> {
             if rows.is_empty() {
                 continue;
             }
-            let config = ModelConfig::from_hf(&format!("{{{SHARED}, {keys}}}"))?;
+            let config = ModelConfig::from_hf(&format!("{{{SHARED}, {keys}}}"))
+                .map_err(|problem| problem.to_string())?;
             let mut source = Random { random: Pcg64::seed_from_u64(1), narrow: format == "bf16" };
             let weights = Weights::build(&config, &mut source)?;
             let model = Model { config, weights };

@@ -28,7 +28,7 @@ fn json_is_one_object_with_the_promised_keys() {
     let folder = Folder::new();
     let json = folder.done(&format!("{SURVEY} --classes 3 --restarts 5 --held-out 0.2 --json")).json();
     let expected = "bic candidates classes columns depth entropy error_rate family free_parameters header held_out icl \
-                    incomplete_rows log_likelihood method objective restarts rounds rows seconds selected \
+                    incomplete_rows log_likelihood method objective refined restarts rounds rows seconds selected \
                     selected_error_rate separation share_error_rate shares sizes steps stop truth warnings";
     assert_eq!(keys(&json), expected.split_whitespace().collect::<Vec<_>>());
     assert_eq!(keys(&json["seconds"]), ["fit", "read"]);
@@ -196,6 +196,47 @@ fn a_tree_says_how_many_leaves_it_grew() {
 }
 
 #[test]
+fn a_refined_tree_is_a_mixture_that_predict_loads() {
+    let folder = Folder::new();
+    let tree = "fit bars-idx3-ubyte --truth halves-idx1-ubyte --method tree --depth 3 --select 6";
+    let alone = folder.done(&format!("{tree} --save tree.json --json")).json();
+    let refined = format!("{tree} --refine 2 --held-out 0.25");
+    let json =
+        folder.done(&format!("{refined} --labels fit.csv --save m.json --report r.html --json")).json();
+    assert_eq!((&alone["refined"], &json["refined"]), (&Value::Null, &2.into()));
+    // What the leaves say, and two rounds.
+    assert_eq!((&json["rounds"], &json["method"], &json["depth"]), (&3.into(), &"tree".into(), &3.into()));
+    let shares: Vec<f64> = json["shares"].as_array().unwrap().iter().map(|s| s.as_f64().unwrap()).collect();
+    assert!(shares.is_sorted_by(|a, b| a >= b) && json["selected_error_rate"].is_number(), "{json}");
+    assert!(folder.read("r.html").contains("leaves of a tree, refined"));
+    let printed = folder.done(&refined);
+    assert!(printed.out.contains(", depth 3, refined with all columns by 2 rounds, "), "{}", printed.out);
+    assert!(
+        printed.out.contains("by the tree alone") && !printed.err.contains("converged"),
+        "{}",
+        printed.err
+    );
+
+    // The rows of the fit and those held out have one likelihood in it.
+    let new =
+        folder.done("predict m.json bars-idx3-ubyte --truth halves-idx1-ubyte --out new.csv --json").json();
+    let of = |value: &Value| value.as_f64().unwrap();
+    let all = of(&json["log_likelihood"]) + of(&json["held_out"]["log_likelihood"]);
+    assert!((of(&new["log_likelihood"]) - all).abs() < 1e-9 * all.abs(), "{new}");
+    assert_eq!((&new["error_by"], &new["no_log_likelihood"]), (&"labels of the fit".into(), &Value::Null));
+    let class = |row: &Vec<String>| row[1].clone();
+    let [fit, new] =
+        ["fit.csv", "new.csv"].map(|name| folder.table(name).1.iter().map(class).collect::<Vec<_>>());
+    assert_eq!(fit, new);
+
+    let json = folder.done("predict tree.json bars-idx3-ubyte --json").json();
+    let reason =
+        "a tree gives rows classes and no likelihood; --refine 3 in the fit makes a mixture that gives both";
+    assert_eq!((&json["log_likelihood"], &json["no_log_likelihood"]), (&Value::Null, &reason.into()));
+    assert!(folder.done("predict tree.json bars-idx3-ubyte").out.contains(&format!("none: {reason}\n")));
+}
+
+#[test]
 fn more_classes_than_are_shown_are_counted() {
     let folder = Folder::new();
     let printed = folder.done("fit bars-idx3-ubyte --classes 21 --rounds 3").out;
@@ -283,14 +324,50 @@ fn the_report_is_one_page_with_every_part() {
 #[test]
 fn what_the_user_should_know_is_warned_about() {
     let folder = Folder::new();
-    let rows: String = (0..40).map(|row| format!("{row},{},x\n", row % 2)).collect();
-    folder.write("one.csv", &format!("id,a,same\n{rows}"));
+    let rows: String = (0..40).map(|row| format!("{row},{},x,,\n", row % 2)).collect();
+    folder.write("one.csv", &format!("id,a,same,none,nothing\n{rows}"));
     let run = folder.done("fit one.csv --classes 2 --rounds 1 --tolerance 0 --header yes");
     for warning in [
         "column `id` holds 40 different values in 40 rows: if it names the rows, leave it out with --ignore",
-        "1 column with one value only, first `same`: they tell nothing",
+        "1 column with one value only, first `same`: it tells nothing",
+        "2 columns without any value, first `none`: they tell nothing",
         "stopped after 1 round before it converged: --rounds allows more",
     ] {
         assert!(run.err.contains(&format!("warning: {warning}\n")), "{}", run.err);
     }
+    // All of its rounds are what stagewise EM usually needs.
+    let run = folder.done(&format!("{SURVEY} --classes 2 --method stagewise"));
+    assert!(!run.err.contains("stopped after"), "{}", run.err);
+}
+
+#[test]
+fn an_ignored_column_may_be_the_truth() {
+    let folder = Folder::new();
+    let error_rate = |columns: &str| {
+        folder.done(&format!("fit survey.csv --classes 3 --restarts 3 {columns} --json")).json()["error_rate"]
+            .clone()
+    };
+    let expected = error_rate("--ignore id --truth group");
+    assert!(expected.as_f64().is_some_and(|rate| rate < 0.2), "{expected}");
+    assert_eq!(error_rate("--ignore id,group --truth group"), expected);
+    assert_eq!(error_rate("--ignore id,group --truth groups.csv"), expected);
+}
+
+#[test]
+fn columns_of_an_array_go_by_their_numbers() {
+    let folder = Folder::new();
+    let json = folder
+        .done("fit bars.npy --threshold 100 --classes 2 --ignore 0,23 --truth 1 --save m.json --json")
+        .json();
+    assert_eq!((&json["columns"], &json["truth"]["labels"]), (&21.into(), &serde_json::json!(["30", "200"])));
+    let new = folder.done("predict m.json bars.npy --json").json();
+    assert_eq!(new["log_likelihood"], json["log_likelihood"]);
+}
+
+#[test]
+fn nobody_is_told_to_restart_from_given_classes() {
+    let folder = Folder::new();
+    let restarts = "--restarts 10 looks for a better fit";
+    assert!(folder.done("fit survey.csv --ignore id --truth group --classes 3").out.contains(restarts));
+    assert!(!folder.done(&format!("{SURVEY} --classes 3 --start groups.csv")).out.contains(restarts));
 }

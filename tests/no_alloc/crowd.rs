@@ -127,7 +127,8 @@ fn information() {
         let (mut information, mut order) = (vec![0.0; answers.workers()], vec![0; answers.workers()]);
         without_allocations("information", || {
             let raw_scratch = &mut scratch[..raw.scratch_len()];
-            for estimator in [Estimator::Plain, Estimator::Weighted, Estimator::MillerMadow, Estimator::GTest]
+            for estimator in
+                [Estimator::Plain, Estimator::Weighted, Estimator::MillerMadow, Estimator::G_TEST]
             {
                 for (worker, information) in information.iter_mut().enumerate() {
                     *information = worker_information(&raw, worker, estimator, raw_scratch).unwrap();

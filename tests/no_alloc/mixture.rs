@@ -86,7 +86,7 @@ fn columns_and_splits() {
         weigh_pairs(stripe, &weights, &mut sums, &mut scratch).unwrap();
         let mass = add_margins(indicators.bits(), Some(&weights), &mut margins).unwrap();
         let tables = PairTables::new(stripe, &sums, &margins, mass).unwrap();
-        for estimator in [Estimator::Plain, Estimator::GTest] {
+        for estimator in [Estimator::Plain, Estimator::G_TEST] {
             tables.information(estimator, &mut information, &mut table_scratch).unwrap();
         }
         let (mut table, mut u, mut v) = ([0.0; 4], [0.0; 2], [0.0; 2]);

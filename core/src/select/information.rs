@@ -19,8 +19,11 @@ pub enum Estimator {
     Weighted,
     /// The plug-in estimate less its first-order bias, not below 0 (Miller 1955).
     MillerMadow,
-    /// The plug-in estimate where a G test at 5 % rejects independence, else 0.
-    GTest,
+    /// The plug-in estimate where a G test rejects independence, else 0.
+    GTest {
+        /// Independent workers pass for such with this probability.
+        level: f64,
+    },
 }
 
 /// Mutual information `I(X; Z)`, in nats, of a `[levels, classes]` table of counts.
@@ -61,6 +64,9 @@ fn x_ln_x(x: f64) -> f64 {
 }
 
 impl Estimator {
+    /// [`GTest`](Self::GTest) at the usual 5 %.
+    pub const G_TEST: Self = Self::GTest { level: 0.95 };
+
     /// The estimate for one pair: `counts` `[the other's labels, labels]`, out of `tasks` tasks in all.
     ///
     /// ```
@@ -68,7 +74,7 @@ impl Estimator {
     /// let counts = [1.0, 0.0, 0.0, 1.0]; // two shared tasks, always the same answer
     /// assert!((Estimator::Plain.estimate(&counts, 2, 100.0) - core::f64::consts::LN_2).abs() < 1e-3);
     /// assert!((Estimator::Weighted.estimate(&counts, 2, 100.0) - 0.02 * core::f64::consts::LN_2).abs() < 1e-12);
-    /// assert_eq!(Estimator::GTest.estimate(&counts, 2, 100.0), 0.0);
+    /// assert_eq!(Estimator::G_TEST.estimate(&counts, 2, 100.0), 0.0);
     /// ```
     pub fn estimate(self, counts: &[f64], labels: usize, tasks: f64) -> f64 {
         let both = counts.iter().sum::<f64>();
@@ -79,6 +85,7 @@ impl Estimator {
             Self::Plain => smoothed_information(counts, labels, JOINT_FLOOR * tasks),
             Self::Weighted => mutual_information(counts, labels) * both / tasks,
             Self::MillerMadow => {
+                let labels = labels.max(1);
                 let cells = counts.iter().filter(|&&count| count > 0.0).count();
                 let rows =
                     counts.chunks_exact(labels).filter(|row| row.iter().any(|&count| count > 0.0)).count();
@@ -88,11 +95,11 @@ impl Estimator {
                 let bias = (cells as f64 - rows as f64 - columns as f64 + 1.0) / (2.0 * both);
                 (mutual_information(counts, labels) - bias).max(0.0)
             }
-            Self::GTest => {
+            Self::GTest { level } => {
                 let plain = mutual_information(counts, labels);
                 let rows = counts.len() / labels.max(1);
                 let freedom = (rows as f64 - 1.0) * (labels as f64 - 1.0);
-                if chi_square_level(2.0 * both * plain, freedom) > 0.95 { plain } else { 0.0 }
+                if chi_square_level(2.0 * both * plain, freedom) > level { plain } else { 0.0 }
             }
         }
     }
@@ -121,8 +128,8 @@ mod tests {
                 expected: LN_2 + 1.0 / 40.0,
             },
             Case { estimator: Estimator::MillerMadow, counts: [5.0, 5.0, 5.0, 5.0], expected: 0.0 },
-            Case { estimator: Estimator::GTest, counts: [10.0, 0.0, 0.0, 10.0], expected: LN_2 },
-            Case { estimator: Estimator::GTest, counts: [3.0, 2.0, 2.0, 3.0], expected: 0.0 },
+            Case { estimator: Estimator::G_TEST, counts: [10.0, 0.0, 0.0, 10.0], expected: LN_2 },
+            Case { estimator: Estimator::G_TEST, counts: [3.0, 2.0, 2.0, 3.0], expected: 0.0 },
             Case { estimator: Estimator::Plain, counts: [20.0, 0.0, 0.0, 0.0], expected: 0.0 },
         ];
         for Case { estimator, counts, expected } in cases {

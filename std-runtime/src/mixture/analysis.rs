@@ -7,14 +7,14 @@ mod held_out;
 use std::ops::RangeInclusive;
 use std::time::Instant;
 
-use mixlet_core::em::{ActiveColumns, Round, criteria};
+use mixlet_core::em::{ActiveColumns, criteria};
 use serde::Serialize;
 
 use super::candidates::{Candidate, best_by_bic};
 use super::fit::{FitOptions, MixtureFit, Task};
-use super::methods::{Found, MethodOptions, Step, find};
+use super::methods::{Found, MethodOptions, Step, find, select};
 use super::model::mask;
-use super::tree::{Tree, TreeOptions};
+use super::tree::{RefineOptions, Tree, TreeOptions};
 use super::truth::{TruthScore, label_shares};
 use super::view;
 use super::{Method, Select};
@@ -23,7 +23,11 @@ use crate::rows::{Labels, Rows};
 use columns::free_parameters;
 use held_out::HeldOutRows;
 
+pub use super::methods::Progress;
 pub use columns::ColumnFacts;
+
+/// What all rows count together at most: with more, a count of one would be lost in sums.
+const MOST_WEIGHT: f64 = 1e15;
 
 /// What is asked of an analysis.
 #[derive(Clone, Debug)]
@@ -36,6 +40,8 @@ pub struct AnalysisOptions {
     pub select: Select,
     /// Nodes on a path of a tree at most.
     pub depth: u32,
+    /// How the leaves of a tree are refined; none: they are not.
+    pub refine: Option<RefineOptions>,
     /// How each number of them is fitted.
     pub fit: FitOptions,
     /// The share of rows that take no part in the fit and test it.
@@ -54,23 +60,13 @@ impl AnalysisOptions {
             method: Method::Em,
             select: Select::All,
             depth: TreeOptions::default().depth,
+            refine: None,
             fit: FitOptions::default(),
             held_out: None,
             weights: None,
             truth: None,
         }
     }
-}
-
-/// Told how far an analysis is.
-pub trait Progress: Sync {
-    /// A round of one of several fits that run at once.
-    fn round(&self, classes: usize, start: usize, round: Round);
-}
-
-/// Nobody is told.
-impl Progress for () {
-    fn round(&self, _: usize, _: usize, _: Round) {}
 }
 
 /// How long each part took.
@@ -145,8 +141,10 @@ pub struct Analysis {
     pub steps: Vec<Step>,
     /// Against known classes, by the selected columns alone, where all columns were fitted in the end.
     pub truth_by_selected: Option<TruthScore>,
-    /// The tree whose leaves are the classes.
+    /// The tree whose leaves the classes are, or began as.
     pub tree: Option<Tree>,
+    /// Rounds of EM with all columns that the leaves had after it; none: the tree speaks for the classes.
+    pub refined: Option<u32>,
     /// Against known classes.
     pub truth: Option<Truth>,
     /// On rows that took no part.
@@ -170,10 +168,11 @@ impl Analysis {
         let clock = Instant::now();
         check(rows, options)?;
         let held_out = options.held_out.map(|share| HeldOutRows::draw(rows.len(), share, options));
+        let given = Given::new(rows, options, held_out.as_ref(), progress)?;
         let mut tried: Option<(usize, Tried)> = None;
         let mut candidates: Vec<Candidate> = Vec::new();
         for classes in options.classes.clone() {
-            let next = Tried::run(rows, classes, options, held_out.as_ref(), progress)?;
+            let next = Tried::run(&given, classes, progress)?;
             candidates.push(next.candidate.clone());
             let place = candidates.len() - 1;
             // Only the best so far is kept: posteriors are large.
@@ -185,7 +184,7 @@ impl Analysis {
         let Some((chosen, best)) = tried else {
             return Err(Error::Options { problem: "no number of classes" });
         };
-        let baseline = baseline(rows, &candidates, options, held_out.as_ref())?;
+        let baseline = baseline(&given, &candidates)?;
         let fit_seconds = clock.elapsed().as_secs_f64();
         let mut analysis = Self::describe(rows, options, held_out, (candidates, chosen, best))?;
         analysis.baseline = baseline;
@@ -201,7 +200,7 @@ impl Analysis {
         (candidates, chosen, best): (Vec<Candidate>, usize, Tried),
     ) -> Result<Self> {
         let Tried { found, posteriors, .. } = best;
-        let Found { fit, selected, is_fitted_by_selected, steps, by_selected, tree } = found;
+        let Found { fit, selected, is_fitted_by_selected, steps, by_selected, tree, refined } = found;
         let classes = fit.parameters.classes();
         let is_fitted = |row: usize| held_out.as_ref().is_none_or(|held_out| !held_out.contains(row));
         let against_truth =
@@ -220,6 +219,7 @@ impl Analysis {
             is_selection: is_fitted_by_selected,
             steps,
             tree,
+            refined,
             truth_by_selected: by_selected.and_then(|alone| against_truth(&alone)).map(|truth| truth.score),
             candidates,
             chosen,
@@ -251,8 +251,21 @@ impl Analysis {
 
     /// The share of wrong rows against known classes: after the best match, by class labels for a tree.
     pub fn error_rate(&self) -> Option<f64> {
-        let score = &self.truth.as_ref()?.score;
-        Some(if self.tree.is_some() { score.share_error } else { score.aligned_error })
+        Some(self.error_of(&self.truth.as_ref()?.score))
+    }
+
+    /// The same by the selected columns alone, or by the tree alone, where all columns were fitted in the end.
+    pub fn selected_error_rate(&self) -> Option<f64> {
+        Some(self.error_of(self.truth_by_selected.as_ref()?))
+    }
+
+    fn error_of(&self, score: &TruthScore) -> f64 {
+        if self.tree.is_some() { score.share_error } else { score.aligned_error }
+    }
+
+    /// The tree, where it speaks for the classes of rows.
+    pub fn speaking_tree(&self) -> Option<&Tree> {
+        self.tree.as_ref().filter(|_| self.refined.is_none())
     }
 
     /// Nodes on the longest path of a tree; none without one.
@@ -271,19 +284,36 @@ impl Analysis {
     }
 }
 
-impl Tried {
-    fn run(
-        rows: &Rows,
-        classes: usize,
-        options: &AnalysisOptions,
-        held_out: Option<&HeldOutRows>,
+/// What every number of classes is fitted to.
+struct Given<'a> {
+    rows: &'a Rows,
+    options: &'a AnalysisOptions,
+    held_out: Option<&'a HeldOutRows>,
+    weights: Option<&'a [f64]>,
+    /// The columns that speak, where they are selected beforehand.
+    selected: Option<Vec<u32>>,
+}
+
+impl<'a> Given<'a> {
+    fn new(
+        rows: &'a Rows,
+        options: &'a AnalysisOptions,
+        held_out: Option<&'a HeldOutRows>,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let weights = held_out.map_or(options.weights.as_deref(), |held_out| Some(&held_out.fit_weights));
-        let AnalysisOptions { method, select, depth, fit, .. } = options;
-        let method = MethodOptions { method: *method, select: *select, depth: *depth, fit };
-        let observe = |start: usize, round: Round| progress.round(classes, start, round);
-        let found = find(view(rows)?, weights, classes, method, &observe)?;
+        let weights =
+            held_out.map_or(options.weights.as_deref(), |held_out| Some(held_out.fit_weights.as_slice()));
+        let selected = select(view(rows)?, weights, (options.method, options.select), progress)?;
+        Ok(Self { rows, options, held_out, weights, selected })
+    }
+}
+
+impl Tried {
+    fn run(given: &Given<'_>, classes: usize, progress: &dyn Progress) -> Result<Self> {
+        let &Given { rows, options, held_out, weights, ref selected } = given;
+        let &AnalysisOptions { method, select, depth, refine, ref fit, .. } = options;
+        let method = MethodOptions { method, select, selected: selected.as_deref(), depth, refine, fit };
+        let found = find(view(rows)?, weights, classes, method, progress)?;
         let active = found.selected.as_ref().filter(|_| found.is_fitted_by_selected);
         let active = active.map(|selected| mask(selected, rows.columns.len()));
         let columns = ActiveColumns { mask: active.as_deref(), partial: false };
@@ -316,15 +346,10 @@ impl Tried {
 }
 
 /// One class, where several numbers were tried.
-fn baseline(
-    rows: &Rows,
-    candidates: &[Candidate],
-    options: &AnalysisOptions,
-    held_out: Option<&HeldOutRows>,
-) -> Result<Option<Candidate>> {
-    let is_range = options.classes.start() < options.classes.end();
+fn baseline(given: &Given<'_>, candidates: &[Candidate]) -> Result<Option<Candidate>> {
+    let is_range = given.options.classes.start() < given.options.classes.end();
     match candidates.iter().find(|candidate| candidate.classes == 1) {
-        None if is_range => Ok(Some(Tried::run(rows, 1, options, held_out, &())?.candidate)),
+        None if is_range => Ok(Some(Tried::run(given, 1, &())?.candidate)),
         one => Ok(one.cloned()),
     }
 }
@@ -336,10 +361,14 @@ fn check(rows: &Rows, options: &AnalysisOptions) -> Result<()> {
         return Err(Error::Mixture(MixtureProblem::Classes { asked, rows: count }));
     }
     if columns::varying(rows).all(|varies| !varies) {
-        return Err(Error::Mixture(MixtureProblem::AllConstant { columns: rows.columns.len() }));
+        let (columns, threshold) = (rows.columns.len(), rows.threshold);
+        return Err(Error::Mixture(MixtureProblem::AllConstant { columns, threshold }));
     }
-    if options.weights.as_ref().is_some_and(|weights| weights.iter().all(|&weight| weight == 0.0)) {
-        return Err(Error::Mixture(MixtureProblem::NoWeight { rows: count }));
+    match options.weights.as_ref().map(|weights| weights.iter().sum::<f64>()) {
+        Some(0.0) => Err(Error::Mixture(MixtureProblem::NoWeight { rows: count })),
+        Some(total) if total > MOST_WEIGHT => {
+            Err(Error::Mixture(MixtureProblem::TooMuchWeight { total, most: MOST_WEIGHT }))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }

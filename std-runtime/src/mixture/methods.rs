@@ -8,7 +8,8 @@ mod tree;
 use mixlet_core::em::Round;
 
 use super::fit::{self, FitOptions, MixtureFit, Task};
-use super::tree::Tree;
+use super::pairs::PairProgress;
+use super::tree::{RefineOptions, Tree};
 use super::{Method, RowsView, Select};
 use crate::error::Result;
 
@@ -25,8 +26,10 @@ pub struct Found {
     pub steps: Vec<Step>,
     /// `[rows, classes]`: classes by the selected columns alone, where the fit is of all.
     pub by_selected: Option<Vec<f64>>,
-    /// The tree whose leaves are the classes.
+    /// The tree whose leaves the classes are, or began as.
     pub tree: Option<Tree>,
+    /// Rounds of EM with all columns that the leaves had after it; none: the tree speaks for the classes.
+    pub refined: Option<u32>,
 }
 
 impl Found {
@@ -39,6 +42,7 @@ impl Found {
             steps: Vec::new(),
             by_selected: None,
             tree: None,
+            refined: None,
         }
     }
 
@@ -46,8 +50,8 @@ impl Found {
     pub fn posteriors(&self, task: Task<'_>) -> Result<(Vec<f64>, f64)> {
         let (posteriors, log_likelihood) = fit::posteriors(task, &self.fit.parameters)?;
         Ok(match &self.tree {
-            Some(tree) => (tree.leaf_posteriors(task.rows), log_likelihood),
-            None => (posteriors, log_likelihood),
+            Some(tree) if self.refined.is_none() => (tree.leaf_posteriors(task.rows), log_likelihood),
+            _ => (posteriors, log_likelihood),
         })
     }
 }
@@ -76,10 +80,42 @@ pub struct MethodOptions<'a> {
     pub method: Method,
     /// How many columns speak.
     pub select: Select,
+    /// The columns that [`select`] found.
+    pub selected: Option<&'a [u32]>,
     /// Nodes on a path of a tree at most.
     pub depth: u32,
+    /// How the leaves of a tree are refined; none: they are not.
+    pub refine: Option<RefineOptions>,
     /// How EM goes; what is not said is the method's own.
     pub fit: &'a FitOptions,
+}
+
+/// Told how far a search is.
+pub trait Progress: Sync {
+    /// A round of one of several fits that run at once.
+    fn round(&self, classes: usize, start: usize, round: Round);
+
+    /// Columns that are compared, before they are selected.
+    fn pairs(&self, _: PairProgress) {}
+}
+
+/// Nobody is told.
+impl Progress for () {
+    fn round(&self, _: usize, _: usize, _: Round) {}
+}
+
+/// The columns that are selected before there are classes, whatever their number; none: all of them, or the method
+/// selects by itself.
+pub fn select(
+    rows: RowsView<'_>,
+    weights: Option<&[f64]>,
+    (method, select): (Method, Select),
+    progress: &dyn Progress,
+) -> Result<Option<Vec<u32>>> {
+    match method {
+        Method::Em => em::select(rows, weights, select, &mut |pairs| progress.pairs(pairs)),
+        _ => Ok(None),
+    }
 }
 
 /// Finds so many classes.
@@ -88,12 +124,13 @@ pub fn find(
     weights: Option<&[f64]>,
     classes: usize,
     options: MethodOptions<'_>,
-    observe: &(dyn Fn(usize, Round) + Sync),
+    progress: &dyn Progress,
 ) -> Result<Found> {
+    let observe = |start: usize, round: Round| progress.round(classes, start, round);
     match options.method {
-        Method::Em => em::find(rows, weights, classes, options, observe),
-        Method::Stagewise => stages::find(rows, weights, classes, observe),
-        Method::Forward | Method::Backward => stepwise::find(rows, weights, classes, options, observe),
-        Method::Tree => tree::find(rows, weights, options, observe),
+        Method::Em => em::find(Task { weights, ..Task::of(rows) }, classes, options, &observe),
+        Method::Stagewise => stages::find(rows, weights, classes, options, &observe),
+        Method::Forward | Method::Backward => stepwise::find(rows, weights, classes, options, &observe),
+        Method::Tree => tree::find(rows, weights, options, &observe),
     }
 }

@@ -13,7 +13,7 @@ use super::fit::{self, Task};
 use super::tree::Tree;
 use super::{Method, Parameters, view};
 use crate::error::{Error, ModelProblem, Result};
-use crate::rows::{Columns, Family, ReadOptions, Rows};
+use crate::rows::{Columns, Family, Header, ReadOptions, Rows};
 
 /// What a model file says it is.
 const FORMAT: &str = "mixlet mixture";
@@ -51,6 +51,9 @@ pub struct Reading {
     pub threshold: Option<f64>,
     /// What stood for a missing value.
     pub missing: Option<String>,
+    /// Whether the columns of a table had names; none for other files.
+    #[serde(default)]
+    pub header: Option<bool>,
     /// Height and width of a row that is a picture.
     pub picture: Option<(usize, usize)>,
 }
@@ -75,8 +78,12 @@ struct Head {
 impl MixtureModel {
     /// What a fit learned.
     pub fn new(rows: &Rows, reading: &ReadOptions, analysis: &Analysis) -> Self {
-        let reading =
-            Reading { threshold: reading.threshold, missing: reading.missing.clone(), picture: rows.picture };
+        let reading = Reading {
+            threshold: reading.threshold,
+            missing: reading.missing.clone(),
+            header: rows.has_header,
+            picture: rows.picture,
+        };
         let labels = analysis
             .truth
             .as_ref()
@@ -88,14 +95,14 @@ impl MixtureModel {
             family: rows.family(),
             reading,
             columns: rows.columns.clone(),
-            parameters: match &analysis.tree {
+            parameters: match analysis.speaking_tree() {
                 // A thousand leaves of a thousand columns would be a large file, and nobody asks for them.
                 Some(_) => {
                     Parameters { shares: analysis.fit.parameters.shares.clone(), ..Parameters::default() }
                 }
                 None => analysis.fit.parameters.clone(),
             },
-            tree: analysis.tree.clone(),
+            tree: analysis.speaking_tree().cloned(),
             selected: analysis.is_selection.then(|| analysis.selected.clone()),
             labels,
         }
@@ -112,6 +119,10 @@ impl MixtureModel {
             family: Some(self.family),
             threshold: self.reading.threshold,
             missing: self.reading.missing.clone(),
+            header: match self.reading.header {
+                Some(true) if !self.columns.are_numbered() => Header::Yes,
+                _ => Header::Auto,
+            },
             ..ReadOptions::default()
         }
     }
@@ -152,6 +163,9 @@ impl MixtureModel {
             return Err(ModelProblem::Length { what: "shares or columns", found: 0, expected: 1 });
         }
         length("codes", columns.codes.len(), count)?;
+        if let Some(name) = columns.repeated() {
+            return Err(ModelProblem::RepeatedColumn { name: name.to_owned() });
+        }
         let levels: Vec<usize> = (0..count).map(|column| self.levels(column)).collect();
         let cells: usize = if self.tree.is_some() { 0 } else { levels.iter().sum() };
         length("probabilities", parameters.probabilities.len(), cells.saturating_mul(classes))?;
@@ -203,8 +217,10 @@ impl MixtureModel {
         }
     }
 
-    /// The posteriors `[rows, classes]` of new rows, which have this model's columns, and their log-likelihood, which a
-    /// tree does not know.
+    /// The posteriors `[rows, classes]` of new rows, which have this model's columns, and their log-likelihood.
+    ///
+    /// A tree has none: its nodes give `P(class | row)`, each by columns of its own, and a leaf the product along its
+    /// path. No `P(row)` follows from these; [`refine`](super::tree::refine) makes a mixture that has one.
     pub fn predict(&self, rows: &Rows) -> Result<(Vec<f64>, Option<f64>)> {
         if let Some(tree) = &self.tree {
             return Ok((tree.leaf_posteriors(view(rows)?), None));
@@ -277,6 +293,11 @@ mod tests {
                 "\"selected\":null",
                 "\"selected\":[1]",
                 "selected columns of the model holds 2 values, expected 1; save it again",
+            ),
+            (
+                "\"names\":[\"a\"],\"codes\":[[\"0\",\"1\"]]",
+                "\"names\":[\"a\",\"a\"],\"codes\":[[\"0\",\"1\"],[\"0\",\"1\"]]",
+                "two columns of the model are named `a`; save it again",
             ),
             (
                 "\"codes\":[[\"0\",\"1\"]]",

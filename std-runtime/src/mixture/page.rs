@@ -58,7 +58,7 @@ pub fn report<'a>(rows: &'a Rows, analysis: &'a Analysis) -> Result<MixtureRepor
 fn verdict(rows: &Rows, analysis: &Analysis) -> String {
     let [all, columns] = [rows.len(), rows.columns.len()].map(|number| count(number as u64));
     let classes = analysis.classes();
-    let largest = analysis.fit.parameters.shares.first().copied().unwrap_or(1.0);
+    let largest = analysis.fit.parameters.shares.iter().copied().fold(0.0, f64::max);
     let mut text = match classes {
         1 => format!("{all} rows of {columns} columns are one class."),
         _ => format!(
@@ -93,15 +93,19 @@ fn figures(rows: &Rows, analysis: &Analysis) -> Vec<Figure> {
     let mut figures = vec![
         figure("Rows", count(rows.len() as u64), missing),
         figure("Columns", count(rows.columns.len() as u64), used(analysis)),
-        figure("Classes", count(analysis.classes() as u64), method(analysis.method).to_owned()),
+        figure("Classes", count(analysis.classes() as u64), method(analysis).to_owned()),
         figure("BIC", decimal(chosen.bic, 0), format!("{} parameters", count(chosen.free_parameters as u64))),
     ];
     if let Some(separation) = chosen.separation {
         figures.push(figure("Separation", decimal(separation, 3), "1 if every row is sure".to_owned()));
     }
     if let Some(error_rate) = analysis.error_rate() {
-        let by = if analysis.tree.is_some() { "by each leaf's labels" } else { "after the best match" };
+        let by = if analysis.tree.is_some() { "by each class's labels" } else { "after the best match" };
         figures.push(figure("Wrong", percent(error_rate, 1), by.to_owned()));
+    }
+    if let (Some(_), Some(error_rate)) = (analysis.refined, analysis.selected_error_rate()) {
+        let note = "by the leaves' labels, before they were refined".to_owned();
+        figures.push(figure("Wrong by the tree", percent(error_rate, 1), note));
     }
     figures
 }
@@ -113,12 +117,13 @@ fn used(analysis: &Analysis) -> String {
     }
 }
 
-fn method(method: Method) -> &'static str {
-    match method {
+fn method(analysis: &Analysis) -> &'static str {
+    match analysis.method {
         Method::Em => "by EM",
         Method::Stagewise => "by stagewise EM",
         Method::Forward => "by forward selection",
         Method::Backward => "by backward selection",
+        Method::Tree if analysis.refined.is_some() => "leaves of a tree, refined",
         Method::Tree => "leaves of a tree",
     }
 }

@@ -1,6 +1,8 @@
 //! Information of pairs of columns, over all rows or within classes: stripe by stripe, over threads.
 
 mod kernels;
+mod memory;
+mod unexplained;
 
 use mixlet_core::em::EmError;
 use mixlet_core::observations::{MISSING, PackedRows, RowsError, row_words};
@@ -8,6 +10,7 @@ use mixlet_core::select::columns::{
     Indicators, LANES, PairTables, Stripe, fill_indicators, fill_indicators_of_bits, information_scratch_len,
     transpose, weigh_scratch_len,
 };
+use mixlet_core::select::relevance::level_of_each;
 use mixlet_core::select::{Estimator, Residue};
 use rayon::prelude::*;
 
@@ -15,6 +18,10 @@ use super::RowsView;
 use crate::error::Result;
 use crate::simd::{wide, wide_counts};
 use kernels::{CountPairs, Information, Margins, WeighPairs};
+use memory::{STRIPES, check_memory};
+
+pub use memory::{PairProgress, TABLE_LIMIT, pair_count, table_memory};
+pub use unexplained::{Dependence, Unexplained};
 
 /// Dense rows as indicators, ready for pair tables.
 #[derive(Debug)]
@@ -24,6 +31,8 @@ pub struct ColumnPairs<'a> {
     /// Indicators of all columns.
     count: usize,
     bits: IndicatorBits<'a>,
+    /// Bytes that tables take at most.
+    memory: u64,
 }
 
 /// `[rows, row_words(indicators)]`.
@@ -51,30 +60,11 @@ enum ClassRows {
     Weighted(Vec<Vec<f64>>),
 }
 
-/// Two columns, and what they tell about each other within a class.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Dependence {
-    /// The class.
-    pub class: usize,
-    /// The columns, the lower one first.
-    pub columns: [u32; 2],
-    /// `I_k(i, j)`, in nats.
-    pub information: f64,
-}
-
-/// What classes leave unexplained.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Unexplained {
-    /// The pair of largest information in any class; none if there are no two columns. Ties go to the lower class,
-    /// then to the lower columns.
-    pub most_dependent: Option<Dependence>,
-    /// `max_(i, j) Σ_k π_k · I_k(i, j)`.
-    pub most_information: f64,
-}
-
 impl<'a> ColumnPairs<'a> {
-    /// Makes the indicators of the rows: a bit for every code of every column and row.
+    /// Makes the indicators of the rows: a bit for every code of every column and row. Rows whose tables would take more
+    /// than [`TABLE_LIMIT`] are refused.
     pub fn new(view: RowsView<'a>) -> Result<Self> {
+        check_memory(view)?;
         let (level_offsets, rows, columns) = (view.level_offsets(), view.rows(), view.columns());
         let cells = level_offsets.last().map_or(0, |&cells| cells as usize);
         let (count, bits) = match view {
@@ -92,7 +82,7 @@ impl<'a> ColumnPairs<'a> {
                 (count, IndicatorBits::Made(words))
             }
         };
-        Ok(Self { level_offsets, rows, count, bits })
+        Ok(Self { level_offsets, rows, count, bits, memory: table_memory(view) })
     }
 
     fn indicators(&self) -> Result<Indicators<'_>, RowsError> {
@@ -156,12 +146,30 @@ impl<'a> ColumnPairs<'a> {
 
     /// Every column's information: the sum of its mutual information with all others, in nats, over all classes.
     pub fn information(&self, classes: &Classes, estimator: Estimator) -> Result<Vec<f64>> {
-        let mut sums = vec![0.0; self.columns()];
-        for pairs in self.each_pair(classes, estimator, |pairs| pairs.collect::<Vec<_>>())? {
-            for ([i, j], information) in pairs {
-                sums[i] += information;
-                sums[j] += information;
+        self.information_observed(classes, estimator, &mut |_| ())
+    }
+
+    /// The same; `observe` sees how far it is.
+    pub fn information_observed(
+        &self,
+        classes: &Classes,
+        estimator: Estimator,
+        observe: &mut dyn FnMut(PairProgress),
+    ) -> Result<Vec<f64>> {
+        let (indicators, mut sums) = (self.indicators()?, vec![0.0; self.columns()]);
+        let mut progress = PairProgress { done: 0, all: pair_count(self.columns()), memory: self.memory };
+        observe(progress);
+        for stripes in self.partition().chunks(STRIPES) {
+            let parts = self.map_stripes(stripes, classes, estimator, |_, parts| classes.weighted(parts))?;
+            for ((columns, from), information) in stripes.iter().zip(parts) {
+                let stripe = Stripe::new(indicators, columns, *from);
+                for ([i, j], information) in pairs_below(stripe, &information) {
+                    sums[i] += information;
+                    sums[j] += information;
+                    progress.done += 1;
+                }
             }
+            observe(progress);
         }
         Ok(sums)
     }
@@ -179,22 +187,28 @@ impl<'a> ColumnPairs<'a> {
         Ok((0..self.columns()).map(varies).collect())
     }
 
-    /// What the classes leave unexplained.
-    pub fn unexplained(&self, classes: &Classes) -> Result<Unexplained> {
-        let stripes =
-            self.map_stripes(&self.partition(), classes, Estimator::Plain, |stripe, information| {
-                let mut found = Unexplained::default();
-                for (class, information) in information.iter().enumerate() {
-                    for ([high, low], information) in pairs_below(stripe, information) {
-                        let columns = [low, high].map(|column| column as u32);
+    /// What the classes leave unexplained; with a `level`, only what a G test tells from chance at this level over all
+    /// pairs and classes together.
+    pub fn unexplained(&self, classes: &Classes, level: Option<f64>) -> Result<Unexplained> {
+        let columns = self.columns() as f64;
+        let tables = columns * (columns - 1.0) / 2.0 * classes.masses.len() as f64;
+        let of_each = |level| Estimator::GTest { level: level_of_each(level, tables) };
+        let estimator = level.map_or(Estimator::Plain, of_each);
+        let stripes = self.map_stripes(&self.partition(), classes, estimator, |stripe, information| {
+            let mut found = Unexplained::default();
+            for (class, information) in information.iter().enumerate() {
+                for ([high, low], information) in pairs_below(stripe, information) {
+                    let columns = [low, high].map(|column| column as u32);
+                    if level.is_none() || information > 0.0 {
                         found.take(Dependence { class, columns, information });
                     }
                 }
-                for (_, information) in pairs_below(stripe, &classes.weighted(information)) {
-                    found.most_information = found.most_information.max(information);
-                }
-                found
-            })?;
+            }
+            for (_, information) in pairs_below(stripe, &classes.weighted(information)) {
+                found.most_information = found.most_information.max(information);
+            }
+            found
+        })?;
         Ok(stripes.into_iter().fold(Unexplained::default(), |mut all, stripe| {
             stripe.most_dependent.into_iter().for_each(|pair| all.take(pair));
             all.most_information = all.most_information.max(stripe.most_information);
@@ -364,20 +378,6 @@ impl Classes {
             sums.iter_mut().zip(information).for_each(|(sum, value)| *sum += share * value);
         }
         sums
-    }
-}
-
-impl Unexplained {
-    /// Keeps a pair that is more dependent than the one so far, or as dependent and before it.
-    fn take(&mut self, pair: Dependence) {
-        let place = |pair: &Dependence| (pair.class, pair.columns);
-        let is_better = self.most_dependent.is_none_or(|best| {
-            pair.information > best.information
-                || pair.information == best.information && place(&pair) < place(&best)
-        });
-        if is_better {
-            self.most_dependent = Some(pair);
-        }
     }
 }
 

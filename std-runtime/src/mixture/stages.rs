@@ -72,14 +72,23 @@ pub(super) struct Stages<'a> {
     /// As of the last [`look`](Self::look).
     pub unexplained: Unexplained,
     level_offsets: Vec<u32>,
-    /// Of probabilities.
-    least: f64,
-    step: f64,
+    settings: Splits,
+}
+
+/// How classes are split.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Splits {
+    /// Of probabilities, before an expectation.
+    pub floor: f64,
+    /// How far a class's copies move apart.
+    pub step: f64,
+    /// Only dependence that chance does not explain at this level counts as unexplained.
+    pub level: Option<f64>,
 }
 
 impl<'a> Stages<'a> {
     /// One class, at the columns' margins; no column is active.
-    pub fn new(engine: Engine<'a>, floor: f64, step: f64) -> Result<Self> {
+    pub fn new(engine: Engine<'a>, settings: Splits) -> Result<Self> {
         let level_offsets = engine.rows.level_offsets();
         let cells = level_offsets.last().map_or(0, |&cells| cells as usize);
         let one = Parameters { shares: vec![1.0], probabilities: vec![1.0; cells] };
@@ -87,7 +96,7 @@ impl<'a> Stages<'a> {
         let parameters = engine.maximized(&one, ActiveColumns::default(), &responsibilities)?;
         let pairs = ColumnPairs::new(engine.rows)?;
         let classes = pairs.whole(engine.weights)?;
-        let unexplained = pairs.unexplained(&classes)?;
+        let unexplained = pairs.unexplained(&classes, settings.level)?;
         let active = Active::none(engine.rows.columns());
         let mut stages = Self {
             engine,
@@ -98,8 +107,7 @@ impl<'a> Stages<'a> {
             classes,
             unexplained,
             level_offsets,
-            least: floor,
-            step,
+            settings,
         };
         stages.floor();
         Ok(stages)
@@ -108,7 +116,8 @@ impl<'a> Stages<'a> {
     /// Holds all probabilities to the floor.
     pub fn floor(&mut self) {
         let classes = self.parameters.classes();
-        floor_probabilities(self.least, &self.level_offsets, classes, &mut self.parameters.probabilities);
+        let probabilities = &mut self.parameters.probabilities;
+        floor_probabilities(self.settings.floor, &self.level_offsets, classes, probabilities);
     }
 
     /// Splits a class along a pair of columns.
@@ -118,7 +127,7 @@ impl<'a> Stages<'a> {
         let (mut u, mut v) = (vec![0.0; first], vec![0.0; second]);
         split_directions(&table, &mut u, &mut v, &mut vec![0.0; split_scratch_len(first, second)])?;
         let cells = pair.columns.map(|column| self.level_offsets[column as usize] as usize);
-        let split = Split { class: pair.class, cells, directions: [&u, &v], step: self.step };
+        let split = Split { class: pair.class, cells, directions: [&u, &v], step: self.settings.step };
         let Parameters { shares, probabilities } = &self.parameters;
         let classes = shares.len();
         let mut next = Parameters {
@@ -142,7 +151,7 @@ impl<'a> Stages<'a> {
 
     /// Finds what the classes leave unexplained now.
     pub fn look(&mut self) -> Result<()> {
-        self.unexplained = self.pairs.unexplained(&self.classes)?;
+        self.unexplained = self.pairs.unexplained(&self.classes, self.settings.level)?;
         Ok(())
     }
 

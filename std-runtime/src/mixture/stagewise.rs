@@ -4,9 +4,12 @@ use mixlet_core::em::{ActiveColumns, FitSettings};
 
 use super::engine::Engine;
 use super::pairs::Dependence;
-use super::stages::Stages;
+use super::stages::{Splits, Stages};
 use super::{Parameters, RowsView};
 use crate::error::Result;
+
+/// The usual [`StagewiseOptions::level`]: one set of noise in a thousand has a pair that passes.
+pub const LEVEL: f64 = 0.999;
 
 /// How stagewise EM goes; the default is that of arXiv:1506.02975.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -23,6 +26,10 @@ pub struct StagewiseOptions {
     pub floor: f64,
     /// How far a split moves a class's copies apart.
     pub step: f64,
+    /// Only pairs that a G test tells from chance are split along and become active, at this level over all pairs and
+    /// classes together, active pairs again while classes are missing; none without such pairs. As published, without a
+    /// level: then columns of nothing but noise join in the end.
+    pub level: Option<f64>,
     /// A round updates the active columns only.
     pub partial: bool,
     /// Rounds of EM with all columns at the end.
@@ -38,6 +45,7 @@ impl Default for StagewiseOptions {
             tolerance: 1e-3,
             floor: 0.002,
             step: 0.05,
+            level: None,
             partial: false,
             refinement_rounds: 20,
         }
@@ -63,7 +71,7 @@ pub enum StagewiseStop {
 pub struct StagewiseRound {
     /// The round, from 1.
     pub round: u32,
-    /// The most dependent pair the round began with; none where there are no two columns.
+    /// The most dependent pair the round began with; none where no two columns depend on each other beyond chance.
     pub pair: Option<Dependence>,
     /// Number of classes after it.
     pub classes: usize,
@@ -71,7 +79,7 @@ pub struct StagewiseRound {
     pub active: usize,
     /// Log-likelihood of all columns after it, each at the probabilities that a full maximisation gives it.
     pub log_likelihood: f64,
-    /// `max_(i, j) Σ_k π_k · I_k(i, j)` after it: what the classes leave unexplained.
+    /// `max_(i, j) Σ_k π_k · I_k(i, j)` after it: what the classes leave unexplained, with a level beyond chance.
     pub most_information: f64,
 }
 
@@ -111,7 +119,8 @@ pub fn stagewise(
     observe: &mut dyn FnMut(&StagewiseRound),
 ) -> Result<StagewiseFit> {
     let engine = Engine { rows, weights, pseudocount: 0.0 };
-    let mut stages = Stages::new(engine, options.floor, options.step)?;
+    let splits = Splits { floor: options.floor, step: options.step, level: options.level };
+    let mut stages = Stages::new(engine, splits)?;
     let mut rounds: Vec<StagewiseRound> = Vec::new();
     let mut converged = false;
     while !converged && (rounds.len() as u32) < options.rounds.max(1) {
@@ -131,7 +140,9 @@ impl StagewiseOptions {
         let pair = stages.unexplained.most_dependent;
         if let Some(pair) = pair {
             let added = pair.columns.map(|column| stages.active.add(column));
-            if added.contains(&true) && stages.parameters.classes() < self.classes {
+            // As published, a pair splits a class once. Beyond chance it is evidence as often as it shows.
+            let splits = added.contains(&true) || self.level.is_some();
+            if splits && stages.parameters.classes() < self.classes {
                 stages.split(pair)?;
             }
         }
@@ -168,7 +179,7 @@ impl StagewiseOptions {
     fn is_reached(&self, before: Option<&StagewiseRound>, round: &StagewiseRound) -> bool {
         let is_below =
             |gain: &dyn Fn(&StagewiseRound) -> f64| before.is_some_and(|b| gain(b) < self.tolerance);
-        round.classes >= self.classes
+        (round.classes >= self.classes || round.pair.is_none())
             && match self.stop {
                 StagewiseStop::Likelihood => is_below(&|before| round.log_likelihood - before.log_likelihood),
                 StagewiseStop::Information => {

@@ -1,6 +1,7 @@
 //! A tree of two-class mixtures: every node looks at the columns that tell most about the rows that reach it.
 
 mod gather;
+mod refine;
 
 use mixlet_core::em::{ActiveColumns, FitSettings, most_likely_class};
 use mixlet_core::select::tree::{TwoClasses, label_probabilities, leaf_label_shares};
@@ -14,6 +15,8 @@ use super::pairs::ColumnPairs;
 use super::{Parameters, RowsView};
 use crate::error::Result;
 use gather::Gathered;
+
+pub use refine::{RefineOptions, refine};
 
 /// How a tree is grown.
 #[derive(Clone, Copy, Debug, PartialEq)]

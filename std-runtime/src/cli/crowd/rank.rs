@@ -67,7 +67,7 @@ impl From<EstimatorName> for Estimator {
             EstimatorName::Plain => Self::Plain,
             EstimatorName::Weighted => Self::Weighted,
             EstimatorName::MillerMadow => Self::MillerMadow,
-            EstimatorName::GTest => Self::GTest,
+            EstimatorName::GTest => Self::G_TEST,
         }
     }
 }

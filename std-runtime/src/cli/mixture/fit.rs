@@ -26,6 +26,9 @@ pub(super) fn run(options: &FitOptions) -> Result<()> {
     picture(options, &rows)?;
     let analysis_options = analysis_options(options, &rows)?;
     let read = clock.elapsed().as_secs_f64();
+    if let Some(note) = options.model.note(rows.columns.len()) {
+        log("note", &note);
+    }
     let shared = progress.shared();
     let mut analysis = Analysis::run(&rows, &analysis_options, &shared)?;
     analysis.seconds.read = read;
@@ -59,6 +62,7 @@ fn analysis_options(options: &FitOptions, rows: &Rows) -> Result<AnalysisOptions
         method: model.method,
         select: model.select(),
         depth: model.depth.unwrap_or(default.depth),
+        refine: model.refine_options(),
         fit: model.fit_options(start, options.common.seed),
         held_out: options.input.held_out,
         weights: match options.input.weights() {

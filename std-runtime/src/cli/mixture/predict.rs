@@ -47,6 +47,11 @@ Examples:
 Columns of a table are found by their names, in any order. Where the model was fitted beside known
 classes (--truth), rows get the label that their classes make most likely.";
 
+/// Only a tree gives none: its nodes say how probable a class is given a row, each by columns of its own, and nothing says
+/// how probable the row is.
+const NO_LIKELIHOOD: &str =
+    "a tree gives rows classes and no likelihood; --refine 3 in the fit makes a mixture that gives both";
+
 /// What `--json` prints.
 #[derive(Serialize)]
 struct PredictJson<'a> {
@@ -54,6 +59,8 @@ struct PredictJson<'a> {
     columns: usize,
     classes: usize,
     log_likelihood: Option<f64>,
+    /// Why there is none.
+    no_log_likelihood: Option<&'static str>,
     sizes: Vec<usize>,
     error_rate: Option<f64>,
     /// What it is by: the labels of the fit, or the best match on these rows.
@@ -101,6 +108,7 @@ pub(super) fn run(options: &PredictOptions) -> Result<()> {
         columns: rows.columns.len(),
         classes: model.classes(),
         log_likelihood,
+        no_log_likelihood: log_likelihood.is_none().then_some(NO_LIKELIHOOD),
         sizes,
         error_rate: error.map(|(rate, _)| rate),
         error_by: error.map(|(_, by)| by),
@@ -157,6 +165,9 @@ fn summary(result: &PredictJson<'_>, out: Option<&Path>) -> String {
     let per_row = |all: f64| format!(", log-likelihood {} each", decimal(all / result.rows as f64, 4));
     let likelihood = result.log_likelihood.map(per_row).unwrap_or_default();
     lines.add("Data", &(things(result.rows, "row") + &likelihood));
+    if let Some(reason) = result.no_log_likelihood {
+        lines.add("Likelihood", &format!("none: {reason}"));
+    }
     lines.add("Sizes", &first_sizes(&result.sizes));
     if let (Some(rate), Some(by)) = (result.error_rate, result.error_by) {
         lines.add("Truth", &format!("{} wrong, by the {by}", percent(rate, 2)));

@@ -98,10 +98,12 @@ fn ending(analysis: &Analysis) -> String {
     if analysis.method == Method::Tree {
         let leaves = things(analysis.classes(), "leaf").replace("leafs", "leaves");
         let likelihood = decimal(analysis.chosen().log_likelihood, 1);
-        return format!(
-            "{leaves} of a tree, depth {}, log-likelihood {likelihood}",
-            analysis.depth().unwrap_or(0)
-        );
+        let as_one = if analysis.refined.is_some() { "" } else { " of its leaves as one mixture" };
+        let refined =
+            |rounds: u32| format!(", refined with all columns by {}", things(rounds as usize, "round"));
+        let refined = analysis.refined.map(refined).unwrap_or_default();
+        let depth = analysis.depth().unwrap_or(0);
+        return format!("{leaves} of a tree, depth {depth}{refined}, log-likelihood {likelihood}{as_one}");
     }
     let method = match analysis.method {
         Method::Em => "EM",
@@ -146,11 +148,16 @@ fn scores(lines: &mut Lines, analysis: &Analysis) {
         lines.add(
             "Truth",
             &match analysis.method {
-                Method::Tree => format!(
-                    "{} of {} wrong by each class's labels",
-                    percent(score.share_error, 2),
-                    things(score.rows, "row")
-                ),
+                Method::Tree => {
+                    let alone = analysis.selected_error_rate();
+                    let alone = alone.map(|rate| format!("; {} by the tree alone", percent(rate, 2)));
+                    format!(
+                        "{} of {} wrong by each class's labels{}",
+                        percent(score.share_error, 2),
+                        things(score.rows, "row"),
+                        alone.unwrap_or_default()
+                    )
+                }
                 _ => format!(
                     "{} of {} wrong after the best match of classes and labels; {} by each class's labels",
                     percent(score.aligned_error, 2),
@@ -187,7 +194,9 @@ fn wrote(lines: &mut Lines, options: &FitOptions, analysis: &Analysis) {
     if !paths.is_empty() {
         return lines.add("Wrote", &paths.join(", "));
     }
-    let next = match analysis.method == Method::Em && analysis.chosen().restarts.len() == 1 {
+    let is_random = analysis.method == Method::Em && !options.model.is_given_start();
+    let may_restart = is_random && analysis.classes() > 1;
+    let next = match may_restart && analysis.chosen().restarts.len() == 1 {
         true => "--restarts 10 looks for a better fit, --report report.html shows this one",
         false => "--labels labels.csv writes the classes, --report report.html shows everything",
     };

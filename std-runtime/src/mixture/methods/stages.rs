@@ -2,20 +2,22 @@
 
 use mixlet_core::em::{Round, Stop};
 
-use super::{Found, Step};
+use super::{Found, MethodOptions, Step};
 use crate::error::Result;
-use crate::mixture::RowsView;
 use crate::mixture::fit::{MixtureFit, Restart};
-use crate::mixture::stagewise::{StagewiseFit, StagewiseOptions, StagewiseRound, stagewise};
+use crate::mixture::stagewise::{LEVEL, StagewiseFit, StagewiseOptions, StagewiseRound, stagewise};
+use crate::mixture::{RowsView, Select};
 
-/// Finds so many classes.
+/// Finds so many classes: as published or, with [`Select::Auto`], by what is beyond chance.
 pub(super) fn find(
     rows: RowsView<'_>,
     weights: Option<&[f64]>,
     classes: usize,
+    options: MethodOptions<'_>,
     observe: &(dyn Fn(usize, Round) + Sync),
 ) -> Result<Found> {
-    let options = StagewiseOptions { classes, ..StagewiseOptions::default() };
+    let level = (options.select == Select::Auto).then_some(LEVEL);
+    let options = StagewiseOptions { classes, level, ..StagewiseOptions::default() };
     let round = |round: &StagewiseRound| Round {
         round: round.round,
         log_likelihood: round.log_likelihood,

@@ -4,11 +4,11 @@ use mixlet_core::em::{Round, Stop};
 
 use super::{Found, MethodOptions};
 use crate::error::Result;
-use crate::mixture::fit::{self, MixtureFit, Restart, Task};
-use crate::mixture::tree::{Tree, TreeOptions, grow};
+use crate::mixture::fit::Task;
+use crate::mixture::tree::{RefineOptions, Tree, TreeOptions, grow, refine};
 use crate::mixture::{RowsView, Select};
 
-/// Grows a tree; each leaf has the shares and probabilities of the rows that reach it.
+/// Grows a tree; each leaf has the shares and probabilities of the rows that reach it, or is refined from there.
 pub(super) fn find(
     rows: RowsView<'_>,
     weights: Option<&[f64]>,
@@ -34,15 +34,20 @@ pub(super) fn find(
         observe(0, Round { round: level + 1, log_likelihood: 0.0, objective: nodes as f64 });
     })?;
     let leaves = tree.leaf_posteriors(rows);
-    let task = Task { weights, ..Task::of(rows) };
-    let parameters = fit::parameters_of(task, &leaves, tree.leaves, settings.pseudocount)?;
-    let log_likelihood = fit::posteriors(task, &parameters)?.1;
-    let rounds = settings.rounds;
-    let round = Round { round: rounds, log_likelihood, objective: log_likelihood };
-    let stop = Stop::Converged;
-    let restart = Restart { log_likelihood, objective: log_likelihood, rounds, stop };
-    let fit = MixtureFit { parameters, rounds: vec![round], stop, restarts: vec![restart] };
-    Ok(Found { selected: Some(columns_of(&tree)), tree: Some(tree), ..Found::of(fit) })
+    let as_they_are = RefineOptions { rounds: 0, pseudocount: settings.pseudocount };
+    let refine_options = options.refine.unwrap_or(as_they_are);
+    let mut fit = refine(Task { weights, ..Task::of(rows) }, &leaves, refine_options, observe)?;
+    match options.refine {
+        Some(_) => fit.parameters.sort_classes(),
+        None => fit.stop = Stop::Converged,
+    }
+    Ok(Found {
+        selected: Some(columns_of(&tree)),
+        by_selected: options.refine.map(|_| leaves),
+        refined: options.refine.map(|refine| refine.rounds),
+        tree: Some(tree),
+        ..Found::of(fit)
+    })
 }
 
 /// The columns of all nodes, in the order in which nodes look at them.

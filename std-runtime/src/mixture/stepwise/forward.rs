@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::mixture::RowsView;
 use crate::mixture::engine::Engine;
 use crate::mixture::pairs::Dependence;
-use crate::mixture::stages::Stages;
+use crate::mixture::stages::{Splits, Stages};
 
 /// Selects columns by adding them, and fits the mixture they make.
 ///
@@ -23,7 +23,8 @@ pub fn forward(
     observe: &mut dyn FnMut(&StepwiseStep),
 ) -> Result<StepwiseFit> {
     let engine = Engine { rows, weights, pseudocount: 0.0 };
-    let mut search = Search { stages: Stages::new(engine, options.floor, options.step)?, options: *options };
+    let splits = Splits { floor: options.floor, step: options.step, level: None };
+    let mut search = Search { stages: Stages::new(engine, splits)?, options: *options };
     let mut steps = Vec::new();
     while let Some(candidate) = search.candidate()? {
         let step = search.add(candidate)?;
