@@ -122,7 +122,8 @@ fn a_text_ends_at_an_end_id() {
 fn wrong_runs_are_errors() {
     let Some(model) = model("mixtral") else { return };
     let mut session = Session::new(&model, 2, 4).unwrap();
-    let cases: [(&[u32], Option<&[bool]>, &str); 5] = [
+    type Case<'a> = (&'a [u32], Option<&'a [bool]>, &'a str);
+    let cases: [Case<'_>; 5] = [
         (&[1, 2, 3], None, "ids of all sequences: 3, expected 2"),
         (&[], None, "ids of all sequences: 0, expected 2"),
         (&[1, 2], Some(&[true]), "the mask of the ids: 1, expected 2"),
