@@ -18,6 +18,9 @@ use crate::models::weights::{AttentionWeights, LatentQuery, LatentWeights, Proje
 use crate::simd::wide;
 use heads::Attend;
 
+/// Added to the mean square in the norms between matrices of low rank, whatever the configuration says of other norms.
+const LATENT_EPSILON: f64 = 1e-6;
+
 /// Whose keys and values are attended to.
 pub(super) enum Sources<'a> {
     /// Those of the run's tokens alone.
@@ -126,7 +129,7 @@ fn project_queries(
                 let [low, spare, _] = &mut space.low;
                 let low = sized(low, rows * norm.len());
                 linear(down.get()?, run.operands, x, low)?;
-                rms_norm_in_place(epsilon(run), norm, low, spare)?;
+                rms_norm_in_place(LATENT_EPSILON, norm, low, spare)?;
                 linear(up.get()?, run.operands, low, q)?;
                 return turn(run, attention, attention.heads, turns, q);
             }
@@ -186,7 +189,7 @@ fn unfold(
     };
     let rotary = Rotary { heads: 1, head_dim: rotary_dim, start: 0, width: rotary_dim, pairing };
     wide(RotaryForward { rotary, table: turns, values: positions })?;
-    rms_norm_in_place(epsilon(run), &weights.norm, low, folded)?;
+    rms_norm_in_place(LATENT_EPSILON, &weights.norm, low, folded)?;
     let folded = sized(folded, rows * weights.up.matrix.outputs());
     linear(weights.up.get()?, run.operands, low, folded)?;
     let Attention { heads, head_dim, value_dim, .. } = *attention;
