@@ -134,8 +134,14 @@ fn wrong_input_is_one_line() {
     let ids = |shape: &[usize], values: &[i64]| RawTensor::of_i64(shape, values);
     let inputs: [(&[(&str, RawTensor)], &str); 7] = [
         (&[("ids", ids(&[1, 1], &[1]))], "the tensor `input_ids` is absent; the nearest is `ids`"),
-        (&[("input_ids", ids(&[2], &[1, 2]))], "`input_ids` has the shape [2], expected [1, 2]"),
-        (&[("input_ids", ids(&[1, 0], &[]))], "`input_ids` has the shape [1, 0], expected [1, 1]"),
+        (
+            &[("input_ids", ids(&[2], &[1, 2]))],
+            "`input_ids` has the shape [2], expected sequences by tokens, neither 0",
+        ),
+        (
+            &[("input_ids", ids(&[1, 0], &[]))],
+            "`input_ids` has the shape [1, 0], expected sequences by tokens, neither 0",
+        ),
         (&[("input_ids", ids(&[1, 2], &[1, 96]))], "`input_ids` holds the id 96, expected 0 to 95"),
         (&[("input_ids", ids(&[1, 2], &[1, -1]))], "`input_ids` holds the id -1, expected 0 to 95"),
         (
@@ -206,7 +212,7 @@ fn a_model_without_weights_says_so() {
     let folder: &Path = golden.work.path();
     fs::copy(golden.model.join("config.json"), folder.join("config.json")).unwrap();
     let run = mixlet(folder, "lm info .");
-    let message = ".: no weights, expected model.safetensors or model.safetensors.index.json\n";
+    let message = ".: no weights, expected model.safetensors or its index\n";
     assert_eq!((run.code, run.err.ends_with(message)), (1, true), "{}", run.err);
     assert_eq!(fs::read_dir(folder).unwrap().count(), 1);
 }

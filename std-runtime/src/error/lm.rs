@@ -128,6 +128,13 @@ pub enum TensorProblem {
         /// The shape that the configuration gives it.
         expected: Vec<usize>,
     },
+    /// A tensor of ids has no tokens, or no sequences of them.
+    Ids {
+        /// The tensor.
+        name: String,
+        /// Its shape.
+        found: Vec<usize>,
+    },
     /// A tensor holds numbers of another kind.
     Dtype {
         /// The tensor.
@@ -171,10 +178,17 @@ impl fmt::Display for TensorProblem {
                 }
                 None => write!(f, "{} has {found} bytes, and a shape beyond any memory", Quoted(name)),
             },
+            _ => self.fmt_tensor(f),
+        }
+    }
+}
+
+impl TensorProblem {
+    /// Problems of the tensors that a model asks for.
+    fn fmt_tensor(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
             Self::Index { reason } => write!(f, "damaged index ({})", Quoted(reason)),
-            Self::NoWeights => {
-                write!(f, "no weights, expected model.safetensors or model.safetensors.index.json")
-            }
+            Self::NoWeights => f.write_str("no weights, expected model.safetensors or its index"),
             Self::Missing { name, nearest } => {
                 write!(f, "the tensor {} is absent", Quoted(name))?;
                 nearest.iter().try_for_each(|nearest| write!(f, "; the nearest is {}", Quoted(nearest)))
@@ -182,12 +196,16 @@ impl fmt::Display for TensorProblem {
             Self::Shape { name, found, expected } => {
                 write!(f, "{} has the shape {found:?}, expected {expected:?}", Quoted(name))
             }
+            Self::Ids { name, found } => {
+                write!(f, "{} has the shape {found:?}, expected sequences by tokens, neither 0", Quoted(name))
+            }
             Self::Dtype { name, found, expected } => {
                 write!(f, "{} holds {}, expected {expected}", Quoted(name), Quoted(found))
             }
             Self::Id { name, found, below } => {
                 write!(f, "{} holds the id {found}, expected 0 to {}", Quoted(name), below - 1)
             }
+            _ => Ok(()),
         }
     }
 }

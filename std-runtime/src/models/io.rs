@@ -26,21 +26,17 @@ pub fn read_batch(path: &Path, vocab: usize) -> Result<Batch> {
         let nearest = file.names().next().map(str::to_owned);
         reader.problem(TensorProblem::Missing { name: "input_ids".to_owned(), nearest })
     })?;
-    let same_shape = |name: &str, found: &[usize]| reader.same_shape(name, found, &shape);
-    let real = match reader.whole("attention_mask")? {
-        Some((found, mask)) => {
-            same_shape("attention_mask", &found)?;
-            Some(mask.into_iter().map(|value| value != 0).collect())
-        }
-        None => None,
-    };
+    let mask = reader.whole("attention_mask")?;
+    if let Some((found, _)) = &mask {
+        reader.same_shape("attention_mask", found, &shape)?;
+    }
+    let real = mask.map(|(_, mask)| mask.into_iter().map(|value| value != 0).collect());
     let decoder = reader.ids("decoder_input_ids")?;
     let labels = reader.labels("labels")?;
-    for (name, found) in
-        [("decoder_input_ids", decoder.as_ref().map(|it| &it.0)), ("labels", labels.as_ref().map(|it| &it.0))]
-    {
-        let expected = [shape[0], found.map_or(0, |found| found[1])];
-        found.map_or(Ok(()), |found| reader.same_shape(name, found, &expected))?;
+    for (name, tensor) in [("decoder_input_ids", &decoder), ("labels", &labels)] {
+        if let Some((found, _)) = tensor {
+            reader.same_shape(name, found, &[shape[0], found[1]])?;
+        }
     }
     if let (Some((labels, _)), Some((decoder, _))) = (&labels, &decoder) {
         reader.same_shape("labels", labels, decoder)?;
@@ -73,12 +69,13 @@ impl Reader<'_> {
     /// Whole numbers of two dimensions, neither of them 0.
     fn whole(&self, name: &str) -> Result<Option<Shaped<i64>>> {
         let Some((dtype, shape, bytes)) = self.file.get(name) else { return Ok(None) };
-        let [sequences, tokens] = *shape else {
-            return Err(self.same_shape(name, shape, &[1, 1]).unwrap_err());
+        let shape = match *shape {
+            [sequences, tokens] if sequences > 0 && tokens > 0 => [sequences, tokens],
+            _ => {
+                let (name, found) = (name.to_owned(), shape.to_vec());
+                return Err(self.problem(TensorProblem::Ids { name, found }));
+            }
         };
-        if sequences == 0 || tokens == 0 {
-            self.same_shape(name, shape, &[sequences.max(1), tokens.max(1)])?;
-        }
         let values = match dtype {
             Dtype::I64 => bytes.as_chunks().0.iter().map(|word| i64::from_le_bytes(*word)).collect(),
             Dtype::I32 => bytes.as_chunks().0.iter().map(|word| i32::from_le_bytes(*word).into()).collect(),
@@ -88,7 +85,7 @@ impl Reader<'_> {
                 return Err(self.problem(TensorProblem::Dtype { name, found, expected: WHOLE }));
             }
         };
-        Ok(Some(([sequences, tokens], values)))
+        Ok(Some((shape, values)))
     }
 
     fn ids(&self, name: &str) -> Result<Option<Shaped<u32>>> {

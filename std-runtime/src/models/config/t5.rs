@@ -20,12 +20,10 @@ pub(super) fn t5(keys: Keys<'_>) -> Result<ModelConfig, ConfigProblem> {
 
 /// `model_type` `switch_transformers`.
 pub(super) fn switch(keys: Keys<'_>) -> Result<ModelConfig, ConfigProblem> {
-    // The sparse step is the number of layers over that of sparse ones; files hold both.
-    let sparse_step = |key: &'static str| keys.whole(key);
-    let steps = [sparse_step("encoder_sparse_step")?, sparse_step("decoder_sparse_step")?];
+    // The number of layers over that of sparse ones; files hold both.
+    let steps = [keys.whole("encoder_sparse_step")?, keys.whole("decoder_sparse_step")?];
     let kind = FfnKind::Plain(activation(keys, "dense_act_fn", "relu")?);
     let network = Network { ffn_dim: keys.width("d_ff")?, kind, bias: false };
-    keys.only("router_ignore_padding_tokens", &Value::from(false))?;
     let capacity = keys.count("expert_capacity", MOST_WIDE)? as u32;
     let experts = Experts {
         router: RouterConfig {
@@ -36,6 +34,7 @@ pub(super) fn switch(keys: Keys<'_>) -> Result<ModelConfig, ConfigProblem> {
         },
         by_sequence: true,
         router_bias: keys.flag("router_bias", false)?,
+        // `router_ignore_padding_tokens` is a setting that the published code does not look at.
         routes_padding: true,
         network,
         shared: None,
@@ -63,6 +62,8 @@ fn model(
     let model_dim = keys.width("d_model")?;
     let (encoder, decoder) = stacks(keys, network)?;
     let tied = keys.flag("tie_word_embeddings", true)?;
+    // Later files say so themselves, and tie heads whose logits are not scaled.
+    let is_scaled = keys.flag("scale_decoder_outputs", tied)?;
     let mut ids = special_ids(keys)?;
     ids.pad = ids.pad.or(Some(0));
     ids.decoder_start = ids.decoder_start.or(ids.pad);
@@ -73,7 +74,7 @@ fn model(
         embedding_scale: 1.0,
         positions: Positions::Relative,
         norm: Norm::Rms { epsilon: keys.positive("layer_norm_epsilon", 1e-6)? },
-        head: Head { tied, scale: if tied { tied_output_scale(model_dim) } else { 1.0 } },
+        head: Head { tied, scale: if is_scaled { tied_output_scale(model_dim) } else { 1.0 } },
         encoder: Some(encoder),
         decoder,
         router_losses,

@@ -18,6 +18,9 @@ use crate::models::weights::{AttentionWeights, LatentQuery, LatentWeights, Proje
 use crate::simd::wide;
 use heads::Attend;
 
+/// Added to the mean square in the norms between matrices of low rank, whatever the configuration says of other norms.
+const LATENT_EPSILON: f64 = 1e-6;
+
 /// Whose keys and values are attended to.
 pub(super) enum Sources<'a> {
     /// Those of the run's tokens alone.
@@ -54,48 +57,43 @@ pub(super) fn attend_block(
         project_keys(run, (attention, weights), turns, space)?;
     }
     let Space { q, k, v, attended, out, biases, .. } = space;
-    let (q, attended) = (&q[..rows * attention.q_width()], sized(attended, rows * attention.out_width()));
     let (k, v) = (&k[..], &v[..]);
+    let attended = sized(attended, rows * attention.out_width());
     let span = run.span();
-    let pattern = match (run.side, attention.window) {
-        (Side::Encoder, _) => Pattern::Full,
-        (Side::Decoder, None) => Pattern::Causal,
-        (Side::Decoder, Some(window)) => Pattern::Window(window),
-    };
-    let biases = attention.relative.map(|_| &biases[..attention.heads * span.distances()]);
-    let sinks = weights.sinks.as_deref();
     let call = Attend {
         attention,
         span,
-        pattern,
-        q,
+        pattern: pattern(run.side, attention.window),
+        q: &q[..rows * attention.q_width()],
         keys: k,
         values: v,
         stride: run.tokens,
-        mask: None,
+        mask: run.real,
         inputs: None,
-        biases,
-        sinks,
+        biases: attention.relative.map(|_| &biases[..attention.heads * span.distances()]),
+        sinks: weights.sinks.as_deref(),
     };
     match sources {
-        Sources::Run => Attend { mask: run.real, ..call }.run(attended)?,
+        Sources::Run => call.run(attended)?,
         Sources::Cache { lines, capacity, mask } => {
             let (k, v) = (&k[..rows * attention.k_width()], &v[..rows * attention.v_width()]);
             lines.write(attention, (capacity, run.past), k, v);
-            Attend { keys: &lines.keys, values: &lines.values, stride: capacity, mask, ..call }
-                .run(attended)?;
-        }
-        Sources::Encoded { lines, encoded } => {
-            let span = mixlet_core::nn::Span { keys: encoded.tokens, first_query: 0, ..span };
-            let mask = Some(&encoded.mask[..]).filter(|mask| !mask.is_empty());
-            let (stride, inputs) = (encoded.tokens, Some(&encoded.inputs[..]));
             let (keys, values) = (&lines.keys[..], &lines.values[..]);
-            Attend { span, pattern: Pattern::Full, keys, values, stride, mask, inputs, ..call }
-                .run(attended)?;
+            Attend { keys, values, stride: capacity, mask, ..call }.run(attended)?;
         }
+        Sources::Encoded { lines, encoded } => call.to_encoded(lines, encoded).run(attended)?,
     }
     linear(weights.out.get()?, run.operands, attended, &mut out[..rows * run.model.config.model_dim])?;
     Ok(())
+}
+
+/// Which tokens of its own stack a token sees.
+fn pattern(side: Side, window: Option<usize>) -> Pattern {
+    match (side, window) {
+        (Side::Encoder, _) => Pattern::Full,
+        (Side::Decoder, None) => Pattern::Causal,
+        (Side::Decoder, Some(window)) => Pattern::Window(window),
+    }
 }
 
 /// Keys and values of the encoder's states for one block of the decoder.
@@ -131,7 +129,7 @@ fn project_queries(
                 let [low, spare, _] = &mut space.low;
                 let low = sized(low, rows * norm.len());
                 linear(down.get()?, run.operands, x, low)?;
-                rms_norm_in_place(epsilon(run), norm, low, spare)?;
+                rms_norm_in_place(LATENT_EPSILON, norm, low, spare)?;
                 linear(up.get()?, run.operands, low, q)?;
                 return turn(run, attention, attention.heads, turns, q);
             }
@@ -191,7 +189,7 @@ fn unfold(
     };
     let rotary = Rotary { heads: 1, head_dim: rotary_dim, start: 0, width: rotary_dim, pairing };
     wide(RotaryForward { rotary, table: turns, values: positions })?;
-    rms_norm_in_place(epsilon(run), &weights.norm, low, folded)?;
+    rms_norm_in_place(LATENT_EPSILON, &weights.norm, low, folded)?;
     let folded = sized(folded, rows * weights.up.matrix.outputs());
     linear(weights.up.get()?, run.operands, low, folded)?;
     let Attention { heads, head_dim, value_dim, .. } = *attention;

@@ -76,12 +76,11 @@ pub(super) fn mixture(
     let memory = sized(memory, PlanStorage::len(shape.slots, shape.experts));
     let storage = PlanStorage::new(shape.slots, shape.experts, memory)?;
     let plan = plan(&routed.routing, Admission::new(shape, order), storage)?;
-    let kept = sized(kept, routed.routing.gates.len());
     if router.normalises_after_dropping() {
+        let kept = sized(kept, routed.routing.gates.len());
         normalise_kept(&plan, &routed.routing, kept)?;
         routed.routing.gates = kept;
     }
-
     let [rows, outputs] = [rows, outputs].map(|rows| sized(rows, plan.rows() * width));
     wide(Gather { plan: &plan, tokens: x, model_dim: width, out: rows })?;
     each_expert((&experts.network, &weights.experts), run.operands, &plan, rows, outputs)?;

@@ -7,6 +7,7 @@ use mixlet_core::nn::{
 };
 use rayon::prelude::*;
 
+use super::super::cache::{Encoded, Lines};
 use super::super::kernels::AttentionForward;
 use crate::models::config::Attention;
 use crate::models::memory::with_memory;
@@ -39,7 +40,21 @@ pub(super) struct Attend<'a> {
     pub sinks: Option<&'a [f32]>,
 }
 
-impl Attend<'_> {
+impl<'a> Attend<'a> {
+    /// The same queries to what the encoder made of their inputs.
+    pub fn to_encoded(self, lines: &'a Lines, encoded: &'a Encoded) -> Self {
+        Self {
+            span: Span { keys: encoded.tokens, first_query: 0, ..self.span },
+            pattern: Pattern::Full,
+            keys: &lines.keys,
+            values: &lines.values,
+            stride: encoded.tokens,
+            mask: Some(&encoded.mask[..]).filter(|mask| !mask.is_empty()),
+            inputs: Some(&encoded.inputs),
+            ..self
+        }
+    }
+
     /// Into `out` `[sequences, queries, heads, value_dim]`.
     pub fn run(&self, out: &mut [f32]) -> Result<(), NnError> {
         let width = self.attention.out_width();
