@@ -6,6 +6,7 @@
 
 mod crowd;
 mod demo;
+mod lm;
 mod mixture;
 mod output;
 mod progress;
@@ -41,6 +42,9 @@ enum Command {
     /// Find classes of rows, and the columns that tell them apart
     #[command(subcommand, arg_required_else_help = true)]
     Mixture(mixture::Command),
+    /// Look into language models, run them, let them write
+    #[command(subcommand, arg_required_else_help = true)]
+    Lm(lm::Command),
     /// Walk through what mixlet can do; needs no files and writes one page with pictures
     Demo(demo::DemoArgs),
 }
@@ -76,6 +80,7 @@ pub fn main() -> ExitCode {
     let result = match &cli.command {
         Command::Crowd(command) => command.run(),
         Command::Mixture(command) => command.run(),
+        Command::Lm(command) => command.run(),
         Command::Demo(args) => demo::run(args),
     };
     match result {

@@ -144,6 +144,11 @@ pub enum Error {
         /// What is wrong with it.
         problem: TensorProblem,
     },
+    /// There is no folder and no known model of a name.
+    Preset {
+        /// The name.
+        found: String,
+    },
     /// A language model was asked for something it cannot do.
     Lm(LmProblem),
     /// The system gave no threads.
@@ -226,6 +231,11 @@ impl Error {
             Self::Model { path, problem } => write!(f, "{}: {problem}", path.display()),
             Self::Config { path, problem } => write!(f, "{}: {problem}", path.display()),
             Self::Tensor { path, problem } => write!(f, "{}: {problem}", path.display()),
+            Self::Preset { found } => write!(
+                f,
+                "there is no folder {}, nor a model of that name; `mixlet lm info presets` lists the names",
+                Quoted(found)
+            ),
             Self::Lm(problem) => write!(f, "{problem}"),
             Self::Threads { asked, reason } => {
                 write!(f, "cannot start {asked} threads: {reason}; ask for fewer with --threads")

@@ -22,4 +22,5 @@ pub mod random;
 pub mod shared;
 pub mod sparse;
 pub mod tape;
+pub mod tensor_files;
 pub mod tensors;

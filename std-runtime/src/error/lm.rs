@@ -152,14 +152,14 @@ pub enum TensorProblem {
         /// Why.
         reason: WeightsError,
     },
-    /// A number is not in its range.
-    Number {
+    /// An id is not in the vocabulary.
+    Id {
         /// The tensor.
         name: String,
         /// The number.
         found: i64,
-        /// What it must be.
-        expected: &'static str,
+        /// The number of ids.
+        below: usize,
     },
 }
 
@@ -206,8 +206,8 @@ impl fmt::Display for TensorProblem {
             Self::Quantise { name, reason } => {
                 write!(f, "{} cannot be stored in fewer bits: {reason}; copy the model again", Quoted(name))
             }
-            Self::Number { name, found, expected } => {
-                write!(f, "{} holds {found}, expected {expected}", Quoted(name))
+            Self::Id { name, found, below } => {
+                write!(f, "{} holds the id {found}, expected 0 to {}", Quoted(name), below - 1)
             }
         }
     }

@@ -228,10 +228,10 @@ pub struct Network {
 /// A mixture of experts.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Experts {
-    /// Who goes where. Its groups are set at each call, by `grouping`.
+    /// Who goes where.
     pub router: RouterConfig,
-    /// Which tokens compete for an expert's capacity.
-    pub grouping: Grouping,
+    /// Whether each sequence is a group of its own; else the router's groups hold.
+    pub by_sequence: bool,
     /// Whether the router has a bias on its logits.
     pub router_bias: bool,
     /// Whether padding is sent to experts too.
@@ -240,15 +240,6 @@ pub struct Experts {
     pub network: Network,
     /// What every token passes besides.
     pub shared: Option<SharedExpert>,
-}
-
-/// Which tokens compete for an expert's capacity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Grouping {
-    /// Those of a sequence.
-    Sequence,
-    /// Those of all sequences of a call.
-    Batch,
 }
 
 /// An expert for every token.

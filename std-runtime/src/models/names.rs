@@ -26,6 +26,8 @@ pub enum Architecture {
     DeepSeekV3,
     /// GPT-OSS.
     GptOss,
+    /// GLaM, of which no files were published: Llama's names.
+    Glam,
 }
 
 impl Architecture {
@@ -39,6 +41,7 @@ impl Architecture {
             Self::Mixtral => &MIXTRAL,
             Self::DeepSeekV3 => &DEEPSEEK_V3,
             Self::GptOss => &GPT_OSS,
+            Self::Glam => &GLAM,
         }
     }
 
@@ -55,6 +58,7 @@ impl Architecture {
             Self::Qwen3Moe => "Qwen3-MoE",
             Self::DeepSeekV3 => "DeepSeek-V3",
             Self::GptOss => "GPT-OSS",
+            Self::Glam => "GLaM",
         }
     }
 }
@@ -250,3 +254,5 @@ const GPT_OSS: Names = Names {
     },
     ..LLAMA
 };
+
+const GLAM: Names = Names { relative: "relative_attention_bias", ..LLAMA };

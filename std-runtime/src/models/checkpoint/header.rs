@@ -104,7 +104,7 @@ mod tests {
                 file(r#"{"a":1}"#, 0),
                 "damaged header (`invalid type: integer `1`, expected struct TensorInfo`)",
             ),
-            (one("[2]", "[0,8]", 7), "75 bytes, expected at least 76; copy the file again"),
+            (one("[2]", "[0,8]", 7), "69 bytes, expected at least 70; copy the file again"),
             (one("[2]", "[0,8]", 9), "damaged header (`1 bytes after the last tensor`)"),
             (one("[2]", "[0,4]", 4), "`a` has 4 bytes, expected 8 by its shape"),
             (one("[2]", "[8,0]", 8), "`a` begins at byte 8 of the values, expected 0; copy the file again"),

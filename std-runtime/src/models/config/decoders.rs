@@ -166,7 +166,7 @@ pub(super) fn dropless(
 ) -> Experts {
     Experts {
         router: RouterConfig { experts, policy, ..RouterConfig::default() },
-        grouping: Grouping::Batch,
+        by_sequence: false,
         router_bias: false,
         routes_padding: true,
         network,

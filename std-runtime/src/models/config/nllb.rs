@@ -90,7 +90,7 @@ fn experts(keys: Keys<'_>, network: Network) -> Result<Experts, ConfigProblem> {
             priority: if by_rank { Priority::Ranks } else { Priority::Batch },
             ..RouterConfig::default()
         },
-        grouping: Grouping::Batch,
+        by_sequence: false,
         router_bias: keys.flag("router_bias", false)?,
         // The key says the opposite of what the published code does with it.
         routes_padding: keys.get("router_ignore_padding_tokens") == Some(&Value::from(true)),

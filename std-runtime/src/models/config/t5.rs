@@ -34,7 +34,7 @@ pub(super) fn switch(keys: Keys<'_>) -> Result<ModelConfig, ConfigProblem> {
             capacity: CapacityRule::Fixed(ByPhase::both(capacity)),
             ..RouterConfig::default()
         },
-        grouping: Grouping::Sequence,
+        by_sequence: true,
         router_bias: keys.flag("router_bias", false)?,
         routes_padding: true,
         network,

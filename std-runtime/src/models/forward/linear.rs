@@ -26,6 +26,9 @@ pub(super) fn linear(
     let (inputs, outputs) = (linear.weights().inputs().max(1), linear.weights().outputs().max(1));
     let rows = x.len() / inputs;
     let threads = rayon::current_num_threads();
+    if rows == 0 {
+        return Ok(());
+    }
     if rows >= BLOCK_ROWS * threads || threads == 1 {
         let blocks = x.par_chunks(BLOCK_ROWS * inputs).zip(out.par_chunks_mut(BLOCK_ROWS * outputs));
         return blocks.with_max_len(1).try_for_each(|(x, out)| product(linear, operands, x, out));

@@ -16,7 +16,7 @@ use super::space::{MixtureSpace, Space};
 use super::stack::Run;
 use super::watch::{MixtureSeen, Watch};
 use crate::error::Result;
-use crate::models::config::{Experts, Grouping, Network};
+use crate::models::config::{Experts, Network};
 use crate::models::memory::sized;
 use crate::models::weights::{ExpertsWeights, NetworkWeights};
 use crate::moe::experts_forward;
@@ -115,10 +115,8 @@ fn router_logits(
 
 /// The router, with the groups of this run.
 fn router(run: &Run<'_>, experts: &Experts) -> Result<Router, RouterError> {
-    let groups = match experts.grouping {
-        Grouping::Sequence => Groups::Exactly(run.tokens as u32),
-        Grouping::Batch => Groups::One,
-    };
+    let own = Groups::Exactly(run.tokens as u32);
+    let groups = if experts.by_sequence { own } else { experts.router.groups };
     RouterConfig { groups, ..experts.router }.check()
 }
 

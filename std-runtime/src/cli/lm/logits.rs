@@ -1,0 +1,165 @@
+//! `mixlet lm logits`: what a model says of every token.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::super::output::{Lines, check_paths, log, print, print_json};
+use crate::cli::Common;
+use crate::error::Result;
+use crate::models::config::LossScope;
+use crate::models::forward::{Side, Trace};
+use crate::models::io::{Named, read_batch, write_tensors};
+use crate::models::losses::{Losses, losses};
+use crate::models::{Batch, Model};
+use crate::report::number::{decimal, things};
+
+/// Everything `mixlet lm logits` takes.
+#[derive(Args)]
+#[command(after_help = EXAMPLES)]
+pub(in crate::cli) struct LogitsOptions {
+    /// A folder with config.json and safetensors
+    #[arg(value_name = "DIR")]
+    model: PathBuf,
+    /// Ids: input_ids, and if wanted attention_mask, decoder_input_ids, labels
+    #[arg(long, value_name = "IN.safetensors", help_heading = "Input")]
+    input: PathBuf,
+    /// Write logits and what routers say
+    #[arg(long, value_name = "OUT.safetensors", help_heading = "Output")]
+    output: PathBuf,
+    /// Write the hidden states of every layer, too
+    #[arg(long, help_heading = "Output")]
+    hidden: bool,
+    #[command(flatten)]
+    common: Common,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  mixlet lm logits ./Mixtral-8x7B --input ids.safetensors --output logits.safetensors --hidden
+
+Ids are [sequences, tokens] of i64. Labels of -100 are not learned from. An encoder-decoder shifts labels right where
+decoder_input_ids are absent. Tensors written: logits; router_logits.N (encoder_router_logits.N, decoder_router_logits.N)
+for the Nth layer with experts; hidden_states.N likewise, the last of them after the last norm.";
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct LogitsJson {
+    sequences: usize,
+    tokens: usize,
+    vocab: usize,
+    cross_entropy: Option<f64>,
+    router_losses: Vec<RouterLossJson>,
+    loss: Option<f64>,
+    warnings: Vec<String>,
+    seconds: Seconds,
+}
+
+#[derive(Serialize)]
+struct RouterLossJson {
+    stack: &'static str,
+    balance: f64,
+    z: f64,
+}
+
+#[derive(Serialize)]
+struct Seconds {
+    read: f64,
+    run: f64,
+}
+
+/// Runs the command.
+pub(super) fn run(options: &LogitsOptions) -> Result<()> {
+    check_paths(&[&options.input], &[&options.output], options.common.json)?;
+    options.common.start()?;
+    let clock = Instant::now();
+    let imported = Model::import(&options.model)?;
+    let model = imported.model;
+    let batch = read_batch(&options.input, model.config.vocab)?;
+    let read = clock.elapsed().as_secs_f64();
+    let clock = Instant::now();
+    let mut trace = Trace::default();
+    let logits = model.logits(&batch, &mut trace)?;
+    let losses = losses(&model.config, &batch, &logits, &trace)?;
+    let seconds = Seconds { read, run: clock.elapsed().as_secs_f64() };
+
+    let warnings = super::warnings(&imported.unused);
+    warnings.iter().for_each(|warning| log("warning", warning));
+    let tokens = logits.len() / model.config.vocab / batch.sequences;
+    let shape = vec![batch.sequences, tokens, model.config.vocab];
+    let mut tensors = vec![Named { name: "logits".to_owned(), shape, values: logits }];
+    tensors.extend(routers(&model, &batch, &trace));
+    if options.hidden {
+        tensors.extend(states(&model, &batch, trace));
+    }
+    write_tensors(&options.output, &tensors)?;
+    if !options.common.json {
+        return print(&summary(&batch, losses.as_ref(), &tensors, options));
+    }
+    let of_stack = |side| if side == Side::Encoder { "encoder" } else { "decoder" };
+    let routers = losses.iter().flat_map(|losses| &losses.routers);
+    print_json(&LogitsJson {
+        sequences: batch.sequences,
+        tokens,
+        vocab: model.config.vocab,
+        cross_entropy: losses.as_ref().map(|losses| losses.cross_entropy),
+        router_losses: routers
+            .map(|loss| RouterLossJson { stack: of_stack(loss.side), balance: loss.balance, z: loss.z })
+            .collect(),
+        loss: losses.as_ref().map(|losses| losses.total),
+        warnings,
+        seconds,
+    })
+}
+
+/// What names of a stack's tensors begin with.
+fn prefix(model: &Model, side: Side) -> &'static str {
+    match (side, model.config.encoder.is_some()) {
+        (Side::Encoder, _) => "encoder_",
+        (Side::Decoder, true) => "decoder_",
+        (Side::Decoder, false) => "",
+    }
+}
+
+/// The routers' logits, `[sequences, tokens, experts]` where shares are taken by sequence, else `[sequences · tokens, experts]`.
+fn routers(model: &Model, batch: &Batch, trace: &Trace) -> Vec<Named> {
+    let by_side = |side| trace.mixtures.iter().filter(move |mixture| mixture.side == side).enumerate();
+    let named = by_side(Side::Encoder).chain(by_side(Side::Decoder)).map(|(nth, mixture)| {
+        let tokens = mixture.input.len() / model.config.model_dim;
+        let experts = mixture.logits.len() / tokens;
+        let shape = match model.config.router_losses.over {
+            LossScope::Sequences => vec![batch.sequences, tokens / batch.sequences, experts],
+            LossScope::Tokens | LossScope::None => vec![tokens, experts],
+        };
+        let name = format!("{}router_logits.{nth}", prefix(model, mixture.side));
+        Named { name, shape, values: mixture.logits.clone() }
+    });
+    named.collect()
+}
+
+/// The hidden states, `[sequences, tokens, model_dim]`.
+fn states(model: &Model, batch: &Batch, trace: Trace) -> Vec<Named> {
+    let mut counts = [0; 2];
+    let named = trace.states.into_iter().map(|(side, values)| {
+        let count = &mut counts[usize::from(side == Side::Decoder)];
+        let name = format!("{}hidden_states.{count}", prefix(model, side));
+        *count += 1;
+        let width = model.config.model_dim;
+        Named { name, shape: vec![batch.sequences, values.len() / width / batch.sequences, width], values }
+    });
+    named.collect()
+}
+
+fn summary(batch: &Batch, losses: Option<&Losses>, tensors: &[Named], options: &LogitsOptions) -> String {
+    let mut lines = Lines::default();
+    let tokens = tensors.first().map_or(0, |logits| logits.shape[1]);
+    lines.add("Batch", &format!("{} of {}", things(batch.sequences, "sequence"), things(tokens, "token")));
+    if let Some(losses) = losses {
+        let total = format!("{} with routers", decimal(losses.total, 4));
+        lines.add("Loss", &format!("{} nats a label, {total}", decimal(losses.cross_entropy, 4)));
+    }
+    lines.add("Wrote", &format!("{} to {}", things(tensors.len(), "tensor"), options.output.display()));
+    lines.text
+}

@@ -1,0 +1,137 @@
+//! Batches out of files of tensors, and tensors into such files.
+
+use std::io;
+use std::path::Path;
+
+use mixlet_core::nn::IGNORED;
+use safetensors::SafeTensorError;
+use safetensors::tensor::{Dtype, TensorView, serialize};
+
+use super::batch::Batch;
+use super::checkpoint::TensorFile;
+use crate::error::{Error, Result, TensorProblem};
+use crate::output::write_file;
+
+/// What transformers gives to tokens that are not learned from.
+const IGNORED_LABEL: i64 = -100;
+/// Kinds of numbers that ids and masks may be.
+const WHOLE: &str = "I64, I32, U8 or BOOL";
+
+/// Reads `input_ids` `[sequences, tokens]` and, where they are there, `attention_mask`, `decoder_input_ids` and `labels` (−100 is
+/// [`IGNORED`]), as transformers names them. Ids must be below `vocab`.
+pub fn read_batch(path: &Path, vocab: usize) -> Result<Batch> {
+    let file = TensorFile::open(path)?;
+    let reader = Reader { file: &file, path, vocab };
+    let (shape, ids) = reader.ids("input_ids")?.ok_or_else(|| {
+        let nearest = file.names().next().map(str::to_owned);
+        reader.problem(TensorProblem::Missing { name: "input_ids".to_owned(), nearest })
+    })?;
+    let same_shape = |name: &str, found: &[usize]| reader.same_shape(name, found, &shape);
+    let real = match reader.whole("attention_mask")? {
+        Some((found, mask)) => {
+            same_shape("attention_mask", &found)?;
+            Some(mask.into_iter().map(|value| value != 0).collect())
+        }
+        None => None,
+    };
+    let decoder = reader.ids("decoder_input_ids")?;
+    let labels = reader.labels("labels")?;
+    for (name, found) in
+        [("decoder_input_ids", decoder.as_ref().map(|it| &it.0)), ("labels", labels.as_ref().map(|it| &it.0))]
+    {
+        let expected = [shape[0], found.map_or(0, |found| found[1])];
+        found.map_or(Ok(()), |found| reader.same_shape(name, found, &expected))?;
+    }
+    if let (Some((labels, _)), Some((decoder, _))) = (&labels, &decoder) {
+        reader.same_shape("labels", labels, decoder)?;
+    }
+    let [decoder_ids, labels] = [decoder, labels].map(|tensor| tensor.map(|(_, values)| values));
+    Ok(Batch { sequences: shape[0], ids, real, decoder_ids, labels })
+}
+
+/// A file of tensors, of which some are whole numbers.
+struct Reader<'a> {
+    file: &'a TensorFile,
+    path: &'a Path,
+    vocab: usize,
+}
+
+/// A shape, and the numbers.
+type Shaped<T> = ([usize; 2], Vec<T>);
+
+impl Reader<'_> {
+    fn problem(&self, problem: TensorProblem) -> Error {
+        Error::Tensor { path: self.path.to_owned(), problem }
+    }
+
+    fn same_shape(&self, name: &str, found: &[usize], expected: &[usize]) -> Result<()> {
+        let (name, found, expected) = (name.to_owned(), found.to_vec(), expected.to_vec());
+        let wrong = found != expected;
+        if wrong { Err(self.problem(TensorProblem::Shape { name, found, expected })) } else { Ok(()) }
+    }
+
+    /// Whole numbers of two dimensions, neither of them 0.
+    fn whole(&self, name: &str) -> Result<Option<Shaped<i64>>> {
+        let Some((dtype, shape, bytes)) = self.file.get(name) else { return Ok(None) };
+        let [sequences, tokens] = *shape else {
+            return Err(self.same_shape(name, shape, &[1, 1]).unwrap_err());
+        };
+        if sequences == 0 || tokens == 0 {
+            self.same_shape(name, shape, &[sequences.max(1), tokens.max(1)])?;
+        }
+        let values = match dtype {
+            Dtype::I64 => bytes.as_chunks().0.iter().map(|word| i64::from_le_bytes(*word)).collect(),
+            Dtype::I32 => bytes.as_chunks().0.iter().map(|word| i32::from_le_bytes(*word).into()).collect(),
+            Dtype::U8 | Dtype::BOOL => bytes.iter().map(|byte| i64::from(*byte)).collect(),
+            other => {
+                let (name, found) = (name.to_owned(), other.to_string());
+                return Err(self.problem(TensorProblem::Dtype { name, found, expected: WHOLE }));
+            }
+        };
+        Ok(Some(([sequences, tokens], values)))
+    }
+
+    fn ids(&self, name: &str) -> Result<Option<Shaped<u32>>> {
+        let Some((shape, values)) = self.whole(name)? else { return Ok(None) };
+        let ids = values.into_iter().map(|value| self.id(name, value)).collect::<Result<_>>()?;
+        Ok(Some((shape, ids)))
+    }
+
+    fn labels(&self, name: &str) -> Result<Option<Shaped<u32>>> {
+        let Some((shape, values)) = self.whole(name)? else { return Ok(None) };
+        let label = |value| if value == IGNORED_LABEL { Ok(IGNORED) } else { self.id(name, value) };
+        Ok(Some((shape, values.into_iter().map(label).collect::<Result<_>>()?)))
+    }
+
+    fn id(&self, name: &str, found: i64) -> Result<u32> {
+        let id = u32::try_from(found).ok().filter(|id| (*id as usize) < self.vocab);
+        let (name, below) = (name.to_owned(), self.vocab);
+        id.ok_or_else(|| self.problem(TensorProblem::Id { name, found, below }))
+    }
+}
+
+/// A tensor to be written.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Named {
+    /// Its name.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its numbers.
+    pub values: Vec<f32>,
+}
+
+/// Writes a safetensors file, whole or not at all.
+pub fn write_tensors(path: &Path, tensors: &[Named]) -> Result<()> {
+    let bytes: Vec<Vec<u8>> =
+        tensors.iter().map(|it| it.values.iter().flat_map(|value| value.to_le_bytes()).collect()).collect();
+    write_file(path, |out| {
+        let view = |(tensor, bytes): (&Named, _)| {
+            Ok((tensor.name.clone(), TensorView::new(Dtype::F32, tensor.shape.clone(), bytes)?))
+        };
+        let views = tensors.iter().zip(bytes.iter().map(Vec::as_slice)).map(view);
+        let views = views.collect::<Result<Vec<_>, SafeTensorError>>();
+        let file = views.and_then(|views| serialize(views, None)).map_err(io::Error::other)?;
+        out.write_all(&file)
+    })
+}
