@@ -62,7 +62,7 @@ impl Converted {
             files: written.files,
             bytes_before: source.bytes(),
             bytes: written.bytes,
-            unused: source.unused.iter().cloned().collect(),
+            unused: source.strangers(),
         }
     }
 }

@@ -22,8 +22,10 @@ pub(super) struct Source {
     pub matrices: BTreeMap<String, MatrixFacts>,
     /// What Hugging Face's layout has stacked.
     pub stacks: Vec<Stack>,
-    /// Tensors that the model has no use for.
+    /// Tensors that the model has no use for, or copies of those that it has.
     pub unused: BTreeSet<String>,
+    /// What such copies are called.
+    copies: &'static [&'static str],
 }
 
 /// What a matrix is.
@@ -63,7 +65,13 @@ impl Source {
             matrices.extend(stack.parts().map(|(_, _, name)| (name, facts)));
         }
         let unused = checkpoint.unused().map(str::to_owned).collect();
-        Ok(Self { checkpoint, matrices, stacks, unused })
+        let copies = config.architecture.names().copies;
+        Ok(Self { checkpoint, matrices, stacks, unused, copies })
+    }
+
+    /// Tensors that nobody expects there.
+    pub fn strangers(&self) -> Vec<String> {
+        self.unused.iter().filter(|name| !self.copies.contains(&name.as_str())).cloned().collect()
     }
 
     /// Whether a matrix is stored in fewer bits.

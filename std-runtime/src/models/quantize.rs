@@ -26,7 +26,7 @@ const BLOCK_WEIGHTS: usize = 1 << 16;
 const BLOCKS: usize = 64;
 
 /// Which matrices are quantised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Only {
     /// Those of experts that a router chooses among.

@@ -14,7 +14,7 @@ use super::{Format, Matrix, Tensor, Values, numbers};
 
 /// A format of fewer bits, and how files hold it: the matrix `x` as a tensor `x.int8` or `x.int4` with its scales in
 /// `x.scales`. Under a name of its own nobody takes it for plain weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Narrow {
     /// A byte a weight `[outputs, inputs]`, and a scale in `f32` for each output.
