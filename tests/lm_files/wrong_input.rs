@@ -137,18 +137,15 @@ fn what_cannot_be_quantised_leaves_nothing_behind() {
     let again = quantize("narrow", Narrow::Int4, Only::Linear);
     assert!(matches!(again, Error::Lm(LmProblem::Quantised)), "{again}");
 
-    for (nth, (value, shown)) in [(f32::NAN, "NaN"), (f32::INFINITY, "inf")].into_iter().enumerate() {
+    for (nth, value) in [f32::NAN, f32::INFINITY].into_iter().enumerate() {
         let mut tensors = raw(&folder.golden);
         let row = &mut tensors.get_mut(EXPERT).unwrap().bytes[4 * 32 * 7..];
         row[8..12].copy_from_slice(&value.to_le_bytes());
         folder.changed(&format!("bad{nth}"), &tensors);
         for weights in Narrow::ALL {
             let error = quantize(&format!("bad{nth}"), weights, Only::Linear).to_string();
-            let expected = format!(
-                "`{EXPERT}` cannot be stored in fewer bits: a weight of output 7 is {shown}, expected a number that the \
-                 format holds; copy the model again"
-            );
-            assert!(error.ends_with(&expected), "{error}");
+            let expected = format!("bad{nth}: `{EXPERT}` cannot be stored in fewer bits: a weight of output 7 is ");
+            assert!(error.contains(&expected) && error.ends_with("; copy the model again"), "{error}");
         }
     }
     assert_eq!(folder.names(), ["bad0", "bad1", "narrow"]);

@@ -91,21 +91,22 @@ impl Source {
         Some(Planned { name: name.to_owned(), dtype, shape: shape.to_vec() })
     }
 
-    /// All tensors in the own layout.
+    /// All tensors in the own layout, each name once.
     pub fn items(&self) -> Vec<Item> {
-        let mut items = Vec::new();
+        let mut items = BTreeMap::new();
         for tensor in self.checkpoint.names().into_iter().filter_map(|name| self.planned(name)) {
             let Some(place) = self.stacks.iter().position(|stack| stack.name == tensor.name) else {
-                items.push(Item { tensor, from: From::Whole });
+                items.entry(tensor.name.clone()).or_insert(Item { tensor, from: From::Whole });
                 continue;
             };
             let stack = &self.stacks[place];
-            items.extend(stack.parts().map(|(expert, turn, name)| Item {
-                tensor: Planned { name, dtype: tensor.dtype, shape: stack.part_shape() },
-                from: From::Stack { stack: place, expert, turn },
-            }));
+            for (expert, turn, name) in stack.parts() {
+                let tensor = Planned { name, dtype: tensor.dtype, shape: stack.part_shape() };
+                let from = From::Stack { stack: place, expert, turn };
+                items.insert(tensor.name.clone(), Item { tensor, from });
+            }
         }
-        items
+        items.into_values().collect()
     }
 
     /// The matrix of an item that is one.

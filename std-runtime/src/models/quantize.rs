@@ -85,17 +85,7 @@ pub fn quantize(
     if !source.matrices.values().any(|facts| how.of(facts.part, facts.shape[1]).is_some()) {
         return Err(LmProblem::NoExperts.into());
     }
-    let format = |item: &Item| {
-        let facts = source.matrices.get(&item.tensor.name)?;
-        how.of(facts.part, facts.shape[1])
-    };
-    let used = source.items().into_iter().filter(|item| !source.unused.contains(&item.tensor.name));
-    let items: Vec<(Item, Option<Narrow>)> = used
-        .map(|item| {
-            let narrow = format(&item);
-            (item, narrow)
-        })
-        .collect();
+    let items = chosen(&source, how);
     let groups = items.iter().map(|(item, narrow)| planned(&item.tensor, *narrow)).collect();
     let options = WriteOptions { shard_bytes, format: OWN_FORMAT };
     let written = write_folder(to, |folder| {
@@ -113,6 +103,20 @@ pub fn quantize(
     let count = |of| items.iter().filter(|(_, narrow)| *narrow == Some(of)).count();
     let converted = Converted::new(&source, written);
     Ok(Quantised { int8: count(Narrow::Int8), int4: count(Narrow::Int4), converted })
+}
+
+/// The tensors that the model uses, with the formats of those that are quantised.
+fn chosen(source: &Source, how: Quantisation) -> Vec<(Item, Option<Narrow>)> {
+    let narrow = |item: &Item| {
+        let facts = source.matrices.get(&item.tensor.name)?;
+        how.of(facts.part, facts.shape[1])
+    };
+    let used = source.items().into_iter().filter(|item| !source.unused.contains(&item.tensor.name));
+    let with_format = |item: Item| {
+        let narrow = narrow(&item);
+        (item, narrow)
+    };
+    used.map(with_format).collect()
 }
 
 /// What becomes of a tensor.
