@@ -15,7 +15,7 @@ use mixlet_core::weights::{Weights, WeightsError, dequantise, quantise_int4, qua
 use mixlet_runtime::simd::{Level, LinearForward, Product};
 
 /// Rows, inputs, outputs: around every edge of tiles, panels, blocks and steps.
-const SHAPES: [(usize, usize, usize); 14] = [
+const SHAPES: [(usize, usize, usize); 17] = [
     (0, 32, 3),
     (1, 1, 1),
     (1, 32, 5),
@@ -25,6 +25,9 @@ const SHAPES: [(usize, usize, usize); 14] = [
     (6, 160, 3),
     (7, 544, 9),
     (13, 128, 2),
+    (20, 2208, 22),
+    (36, 64, 275),
+    (45, 320, 17),
     (41, 64, 5),
     (64, 32, 4),
     (70, 1056, 6),
@@ -112,6 +115,8 @@ fn a_run_may_be_split_at_panels_without_changing_a_bit() {
 struct Portable;
 
 impl Arith for Portable {
+    const FEW_ROUNDED: usize = 8;
+
     fn fma(a: f32, b: f32, c: f32) -> f32 {
         a.mul_add(b, c)
     }

@@ -13,7 +13,8 @@ use mixlet_core::em::UNKNOWN;
 use mixlet_runtime::error::Result;
 use mixlet_runtime::mixture::{RowsView, view};
 use mixlet_runtime::rows::{
-    Family, Header, ReadOptions, Rows, read_labels, read_more_rows, read_rows, read_weights,
+    Family, Header, ReadOptions, Rows, read_labels, read_more_rows, read_responsibilities, read_rows,
+    read_weights,
 };
 use proptest::prelude::*;
 
@@ -128,13 +129,127 @@ fn columns_may_stand_for_classes_weights_or_nothing() {
     assert_eq!(rows.weights, Some(vec![1.5, 0.0, 2.0]));
     let truth = rows.truth.unwrap();
     assert_eq!(
-        (truth.names.iter().collect::<Vec<_>>(), truth.of_rows),
-        (vec!["cat", "dog"], vec![0, UNKNOWN, 1])
+        (truth.names.iter().collect::<Vec<_>>(), &truth.of_rows[..]),
+        (vec!["cat", "dog"], &[0, UNKNOWN, 1][..])
     );
     let options = ReadOptions { truth: Some("sort".into()), ..ReadOptions::default() };
     assert_eq!(
         folder.message(read(&path, &options)),
-        "a.csv:1: no column `sort` among `id,a,kind,b,w`; check the name"
+        "a.csv:1: no column `sort` among `id,a,kind,b,w`, and no file of that name; check the spelling"
+    );
+    // What is passed over may serve as truth or weight.
+    let ignore = ["id", "kind", "w"].map(str::to_owned).to_vec();
+    let options = ReadOptions {
+        ignore,
+        truth: Some("kind".into()),
+        weights: Some("w".into()),
+        ..ReadOptions::default()
+    };
+    let again = read(&path, &options).unwrap();
+    assert_eq!((again.truth, again.weights), (Some(truth), Some(vec![1.5, 0.0, 2.0])));
+    let options =
+        ReadOptions { truth: Some("w".into()), weights: Some("w".into()), ..ReadOptions::default() };
+    let both = read(&path, &options).unwrap();
+    assert_eq!((both.truth.unwrap().of_rows, both.weights), (vec![1, 0, 2], Some(vec![1.5, 0.0, 2.0])));
+}
+
+/// Columns by their numbers: an id, a value, a class, a value, a weight.
+fn by_number(header: Header) -> ReadOptions {
+    let [id, class, weight] = ["0", "2", "4"].map(str::to_owned);
+    ReadOptions {
+        header,
+        ignore: vec![id],
+        truth: Some(class),
+        weights: Some(weight),
+        ..ReadOptions::default()
+    }
+}
+
+#[test]
+fn columns_without_names_are_called_by_numbers() {
+    let folder = Folder::new();
+    let table = "7,1,5,0,2\n8,0,6,1,0\n9,1,5,1,2\n7,0,5,1,2\n";
+    let flat: Vec<u8> = table.split(['\n', ',']).filter_map(|text| text.parse().ok()).collect();
+    for (name, bytes, header) in [
+        ("a.csv", table.as_bytes().to_vec(), Header::Auto),
+        ("a.csv", table.as_bytes().to_vec(), Header::No),
+        ("a.npy", npy(1, "|u1", false, "(4, 5)", &flat), Header::Auto),
+    ] {
+        let path = folder.file(name, bytes);
+        let rows = read(&path, &by_number(header)).unwrap();
+        assert_eq!(words(&rows), ["1 0", "0 1", "1 1", "0 1"], "{name}");
+        assert_eq!(
+            (&rows.columns.names[..], rows.family()),
+            (&["1".to_owned(), "3".into()][..], Family::Bernoulli)
+        );
+        let truth = rows.truth.unwrap();
+        assert_eq!(
+            (truth.names.iter().collect::<Vec<_>>(), truth.of_rows),
+            (vec!["5", "6"], vec![0, 1, 0, 0])
+        );
+        assert_eq!(rows.weights, Some(vec![2.0, 0.0, 2.0, 2.0]), "{name}");
+        // The same columns of another file without names, or under their numbers.
+        let options = ReadOptions { family: Some(Family::Bernoulli), ..ReadOptions::default() };
+        let more = |path: &Path| read_more_rows(path, &rows.columns, &options, &mut |_, _| {});
+        assert_eq!(words(&more(&path).unwrap()), ["1 0", "0 1", "1 1", "0 1"], "{name}");
+        let named = folder.file("named.csv", "3,x,1\n0,8,1\n1,9,0\n");
+        assert_eq!(words(&more(&named).unwrap()), ["1 0", "0 1"], "{name}");
+        let narrow = folder.file("narrow.csv", "0,1\n1,0\n0,1\n");
+        assert_eq!(folder.message(more(&narrow)), "narrow.csv:1: no column `3` among `0,1`; check the name");
+    }
+    let pixels = folder.file("a.idx", idx(&[2, 1, 5], &[7, 255, 1, 0, 2, 8, 0, 2, 255, 0]));
+    let rows = read(&pixels, &by_number(Header::Auto)).unwrap();
+    assert_eq!((words(&rows), rows.picture), (vec!["1 0".to_owned(), "0 1".into()], None));
+    assert_eq!((rows.truth.unwrap().of_rows, rows.weights), (vec![0, 1], Some(vec![2.0, 0.0])));
+
+    let ignoring = |name: &str| ReadOptions { ignore: vec![name.into()], ..ReadOptions::default() };
+    let named = folder.file("n.csv", "a,b\n1,0\n0,1\n1,1\n");
+    let message = |path: &Path, options: &ReadOptions| folder.message(read(path, options));
+    assert_eq!(message(&named, &ignoring("0")), "n.csv:1: no column `0` among `a,b`; check the name");
+    let plain = folder.file("p.csv", "1,0\n0,1\n1,1\n");
+    for header in [Header::Auto, Header::No] {
+        let rows = read(&plain, &ReadOptions { header, ..ignoring("1") }).unwrap();
+        assert_eq!((words(&rows), rows.has_header), (vec!["1".into(), "0".into(), "1".into()], Some(false)));
+    }
+    let moved = folder.file("m.csv", "9,0\n0,1\n1,1\n");
+    assert_eq!(
+        message(&moved, &ignoring("0")),
+        "m.csv:1: `0` is the name of one column and the number of another; \
+         pass --header yes to go by names, or --header no if there are none"
+    );
+    let named = ReadOptions { header: Header::Yes, ..ignoring("0") };
+    assert_eq!(words(&read(&moved, &named).unwrap()), ["0", "1"]);
+    let called = folder.file("c.csv", "0,1,2\n5,6,7\n6,7,5\n7,6,5\n");
+    let rows = read(&called, &ignoring("1")).unwrap();
+    assert_eq!((words(&rows), rows.has_header), (vec!["5 7".into(), "6 5".into(), "7 5".into()], Some(true)));
+    assert_eq!(rows.columns.names, ["0", "2"]);
+    let numbers = "its columns have no names, and numbers from 0 to 1; name one of these, or check the path";
+    let options = ReadOptions { header: Header::No, ..ignoring("2") };
+    assert_eq!(message(&plain, &options), format!("p.csv: no column `2`: {numbers}"));
+    let array = folder.file("a.npy", npy(1, "|u1", false, "(2, 2)", &[1, 0, 0, 1]));
+    assert_eq!(message(&array, &ignoring("01")), format!("a.npy: no column `01`: {numbers}"));
+    let none = ReadOptions { ignore: vec!["0".into(), "1".into()], ..ReadOptions::default() };
+    assert_eq!(message(&array, &none), "a.npy: none of 2 columns is left to fit; leave fewer out");
+    let weights = [1.0, -1.0f64].iter().flat_map(|weight| weight.to_le_bytes()).collect::<Vec<u8>>();
+    let array = folder.file("w.npy", npy(1, "<f8", false, "(1, 2)", &weights));
+    assert_eq!(
+        message(&array, &ReadOptions { weights: Some("1".into()), ..ReadOptions::default() }),
+        "w.npy: row 0: column `1` holds -1, expected a number that is not negative"
+    );
+}
+
+#[test]
+fn an_empty_line_of_one_column_is_a_missing_value() {
+    let folder = Folder::new();
+    let rows = read(&folder.file("a.csv", "a\n1\n\n0\r\n\r\n1\n"), &ReadOptions::default()).unwrap();
+    assert_eq!(words(&rows), ["1", "?", "0", "?", "1"]);
+    let rows = read(&folder.file("a.csv", "a,b\n1,0\n\n0,1\n"), &ReadOptions::default()).unwrap();
+    assert_eq!(words(&rows), ["1 0", "0 1"]);
+    let labels = read_labels(&folder.file("l.csv", "dog\n\ncat\ndog\n"), 4).unwrap();
+    assert_eq!(labels.of_rows, [1, UNKNOWN, 0, 1]);
+    assert_eq!(
+        folder.message(read_weights(&folder.file("w.csv", "1\n\n2\n"), 3)),
+        "w.csv:2: column `weight` holds ``, expected a number that is not negative"
     );
 }
 
@@ -241,13 +356,35 @@ fn classes_and_weights_come_one_per_row() {
     ] {
         assert_eq!(read_labels(&folder.file(name, bytes), 3).unwrap().of_rows, expected, "{name}");
     }
-    let unknown = folder.file("u.csv", "row,label\n1,b\n2,\n3,a\n");
+    let unknown = folder.file("u.csv", "row,label\n0,b\n1,\n2,a\n");
     assert_eq!(read_labels(&unknown, 3).unwrap().of_rows, [1, UNKNOWN, 0]);
     assert_eq!(read_weights(&folder.file("w.csv", "w\n1\n0.5\n2e3\n"), 3).unwrap(), [1.0, 0.5, 2000.0]);
     let path = folder.file("l.csv", table);
     assert_eq!(
         folder.message(read_labels(&path, 5)),
-        "l.csv: 3 classes, expected 5, one per row; check that both files belong together"
+        "l.csv: holds classes of 3 rows, expected 5; check that both files belong together"
+    );
+    // A first line that comes again, or is a number, names nothing.
+    for (text, found) in [
+        ("dog\ncat\ndog\n", "3 rows"),
+        ("dog\ncat\n", "1 row below its name `dog`"),
+        ("7\n8\n9\n", "3 rows"),
+        ("kind\n8\n9\n", "2 rows below its name `kind`"),
+    ] {
+        assert_eq!(
+            folder.message(read_labels(&folder.file("s.csv", text), 9)),
+            format!("s.csv: holds classes of {found}, expected 9; check that both files belong together")
+        );
+    }
+    for (text, found) in [("1\n2\n", "2 rows"), ("w\n1\n2\n", "2 rows below its name `w`")] {
+        assert_eq!(
+            folder.message(read_weights(&folder.file("s.csv", text), 3)),
+            format!("s.csv: holds weights of {found}, expected 3; check that both files belong together")
+        );
+    }
+    assert_eq!(
+        folder.message(read_weights(&folder.file("s.csv", "-1\n2\n"), 2)),
+        "s.csv:1: column `weight` holds `-1`, expected a number that is not negative"
     );
     let path = folder.file("x.csv", "a,b\n1,2\n");
     assert_eq!(
@@ -264,6 +401,66 @@ fn classes_and_weights_come_one_per_row() {
         folder.message(read_labels(&path, 1)),
         "a-idx3-ubyte: an array of 3 dimensions, expected 1, a class per row; reshape it, rows first"
     );
+    let path = folder.file("w.npy", npy(1, "<i2", false, "(2,)", &[1, 0, 0xff, 0xff]));
+    assert_eq!(
+        folder.message(read_weights(&path, 2)),
+        "w.npy: row 1: column `weight` holds -1, expected a number that is not negative"
+    );
+}
+
+#[test]
+fn a_column_of_row_numbers_says_what_lines_are_about() {
+    let folder = Folder::new();
+    let labels = folder.file("l.csv", "row,kind\n2,dog\n0,cat\n1,\n");
+    assert_eq!(read_labels(&labels, 3).unwrap().of_rows, [0, UNKNOWN, 1]);
+    let weights = folder.file("w.csv", "weight,Row\n3,1\n0.5,0\n");
+    assert_eq!(read_weights(&weights, 2).unwrap(), [0.5, 3.0]);
+    let shares = folder.file("p.csv", "row,class,confidence,p_0,p_1\n1,0,1,3,1\n0,1,1,0,2\n");
+    assert_eq!(read_responsibilities(&shares, 2, 2).unwrap(), [0.0, 1.0, 0.75, 0.25]);
+
+    let rename = "rename the column if the lines are in the order of the rows";
+    for (lines, message) in [
+        (
+            "0,a\n3,b\n1,b\n",
+            format!("l.csv:3: column `row` holds `3`, expected a number from 0 to 2; {rename}"),
+        ),
+        (
+            "0,a\n-1,b\n1,b\n",
+            format!("l.csv:3: column `row` holds `-1`, expected a number from 0 to 2; {rename}"),
+        ),
+        ("p7,a\n", format!("l.csv:2: column `row` holds `p7`, expected a number from 0 to 2; {rename}")),
+        ("0,a\n1,b\n0,a\n", "l.csv:4: row 0 comes again, first on line 2; keep one line".into()),
+        (
+            "2,a\n0,b\n",
+            "l.csv: holds classes of other rows, but not of row 1, expected all of 3; add a line for it"
+                .into(),
+        ),
+    ] {
+        let path = folder.file("l.csv", format!("row,label\n{lines}"));
+        assert_eq!(folder.message(read_labels(&path, 3)), message, "{lines}");
+    }
+}
+
+#[test]
+fn starts_have_as_many_classes_as_are_asked_for() {
+    let folder = Folder::new();
+    let start = |text: &str, classes| read_responsibilities(&folder.file("s.csv", text), 2, classes);
+    assert_eq!(start("a\nb\n", 2).unwrap(), [1.0, 0.0, 0.0, 1.0]);
+    let other = "different classes, expected 3 as in --classes; name another file or number";
+    assert_eq!(folder.message(start("a\nb\n", 3)), format!("s.csv: 2 {other}"));
+    for (classes, columns) in [(1, "1"), (3, "3")] {
+        assert_eq!(
+            folder.message(start("p_0,p_1\n1,0\n0,1\n", classes)),
+            format!(
+                "s.csv:1: 2 columns of shares, from `p_0` on, expected {columns} as in --classes; \
+                 pass --classes 2, or another file"
+            )
+        );
+    }
+    assert_eq!(
+        folder.message(start("p_0,p_1\n1,0\n0,0\n", 2)),
+        "s.csv:3: all of `p_0` to `p_1` are 0, expected one above; write equal shares for a row without a class"
+    );
 }
 
 #[test]
@@ -271,7 +468,7 @@ fn bad_tables_name_file_line_and_remedy() {
     let folder = Folder::new();
     let plain = ReadOptions::default();
     let bernoulli = ReadOptions { family: Some(Family::Bernoulli), ..ReadOptions::default() };
-    let cases: [(&[u8], &ReadOptions, &str); 9] = [
+    let cases: [(&[u8], &ReadOptions, &str); 11] = [
         (b"", &plain, "a.csv: the file is empty, expected a line of column names and rows below it"),
         (
             b"a,b\n",
@@ -286,6 +483,17 @@ fn bad_tables_name_file_line_and_remedy() {
              pass --family categorical, or --threshold X to compare numbers with X",
         ),
         (b"a,a\n0,1\n1,0\n", &plain, "a.csv:1: two columns are named `a`, expected one; rename the other"),
+        (
+            b"a,b\n0,1\n1\0,0\n",
+            &plain,
+            "a.csv:3: column `a` holds `1\\u{0}`, which has a NUL byte and is no text; save the file as UTF-8, or make it again",
+        ),
+        (
+            b"a,\0b\n0,1\n1,0\n",
+            &plain,
+            "a.csv:1: column `\\u{0}b` holds `\\u{0}b`, which has a NUL byte and is no text; save the file as UTF-8, \
+             or make it again",
+        ),
         (b"a,b\n0,\xff\n", &plain, "a.csv:2: byte 3 is not UTF-8; save the file as UTF-8"),
         (
             b"a,b\n0,\"1\n",

@@ -6,7 +6,7 @@
 
 use half::{bf16, f16};
 
-use crate::linear::Arith;
+use crate::linear::{Arith, TILE};
 use crate::weights::{Element, GROUP};
 
 #[cfg(target_arch = "x86_64")]
@@ -14,7 +14,11 @@ use crate::weights::{Element, GROUP};
 pub mod x86;
 
 /// Sums kept side by side: those of a register of 64 bytes.
-const LANES: usize = 16;
+pub(crate) const LANES: usize = 16;
+/// Inputs that a call of [`int8_panel`] or [`int4_panel`] takes at most: their panel stays in a first-level cache.
+pub(crate) const DEPTH_INT8: usize = 256;
+/// Inputs that a call of [`bf16_panel`] is given, for the same reason.
+pub(crate) const DEPTH_BF16: usize = 128;
 /// Values of bf16 in a register, two for each sum.
 const STEP_BF16: usize = 2 * LANES;
 /// Values of int8 in a register, four for each sum.
@@ -39,6 +43,20 @@ pub struct RoundedWeights4<'a> {
     /// One for each 32 weights.
     pub scales: &'a [f16],
 }
+
+/// Rows of activations in int8 side by side: `W` times sixteen of them.
+#[derive(Clone, Copy, Debug)]
+pub struct RoundedPanel<'a, const W: usize> {
+    /// Of each block of 32 inputs eight steps: four values of each row.
+    pub values: &'a [[[[i8; 4 * LANES]; W]; GROUP / 4]],
+    /// Of each block and row.
+    pub scales: &'a [[[f32; LANES]; W]],
+    /// Of each block and row the sum of its values.
+    pub totals: &'a [[[f32; LANES]; W]],
+}
+
+/// Sums of four outputs, each over `W` times sixteen rows.
+pub type Sums<const W: usize> = [[[f32; LANES]; W]; TILE];
 
 /// `[m][n]`: `Σ x[m] · w[n]`; in each sum the second of two neighbours is added before the first.
 #[inline(always)]
@@ -113,8 +131,91 @@ fn int4_dot<A: Arith + ?Sized>(x: RoundedRow<'_>, w: RoundedWeights4<'_>) -> f32
     add_lanes(sums)
 }
 
+/// `sums[n][r] += Σ x[r] · w[n]`, the second of two neighbours before the first. Of `x` each step of two inputs holds
+/// both values of every row in turn.
+#[inline(always)]
+pub fn bf16_panel<A: Arith + ?Sized, const W: usize>(x: &[bf16], w: [&[bf16]; TILE], sums: &mut Sums<W>) {
+    let (steps, _) = x.as_chunks::<2>();
+    for (sums, w) in sums.iter_mut().zip(w) {
+        for (rows, w) in steps.chunks_exact((W * LANES).max(1)).zip(w.as_chunks::<2>().0) {
+            for (sum, row) in sums.as_flattened_mut().iter_mut().zip(rows) {
+                *sum = A::fma(row[1].to_f32_lanes(), w[1].to_f32_lanes(), *sum);
+                *sum = A::fma(row[0].to_f32_lanes(), w[0].to_f32_lanes(), *sum);
+            }
+        }
+    }
+}
+
+/// `sums[n][r] += Σ_block x[r].scale · Σ x[r].value · w[n]`.
+#[inline(always)]
+pub fn int8_panel<A: Arith + ?Sized, const W: usize>(
+    x: RoundedPanel<'_, W>,
+    w: [&[i8]; TILE],
+    sums: &mut Sums<W>,
+) {
+    for (sums, w) in sums.iter_mut().zip(w) {
+        let blocks = w.as_chunks::<GROUP>().0.iter();
+        for ((values, scales), w) in x.values.iter().zip(x.scales).zip(blocks) {
+            add_block::<A, W>((values, scales), &w.map(i32::from), 1.0, sums);
+        }
+    }
+}
+
+/// `sums[n][r] += Σ_group x[r].scale · w[n].scale · Σ x[r].value · (w[n].nibble − 8)`.
+#[inline(always)]
+pub fn int4_panel<A: Arith + ?Sized, const W: usize>(
+    x: RoundedPanel<'_, W>,
+    w: [RoundedWeights4<'_>; TILE],
+    sums: &mut Sums<W>,
+) {
+    for (sums, w) in sums.iter_mut().zip(w) {
+        let groups = w.nibbles.as_chunks::<{ GROUP / 2 }>().0.iter().zip(w.scales);
+        for ((values, scales), (bytes, w_scale)) in x.values.iter().zip(x.scales).zip(groups) {
+            let mut w = [0; GROUP];
+            let (low, high) = w.split_at_mut(GROUP / 2);
+            for ((low, high), byte) in low.iter_mut().zip(high).zip(bytes) {
+                (*low, *high) = (i32::from(byte & 15) - 8, i32::from(byte >> 4) - 8);
+            }
+            add_block::<A, W>((values, scales), &w, w_scale.to_f32_lanes(), sums);
+        }
+    }
+}
+
+/// A block of rows against one of weights.
+#[inline(always)]
+fn add_block<A: Arith + ?Sized, const W: usize>(
+    (values, scales): (&[[[i8; 4 * LANES]; W]; GROUP / 4], &[[f32; LANES]; W]),
+    w: &[i32; GROUP],
+    w_scale: f32,
+    sums: &mut [[f32; LANES]; W],
+) {
+    let mut products = [[0; LANES]; W];
+    for (values, w) in values.iter().zip(w.as_chunks::<4>().0) {
+        let fours = values.as_flattened().as_chunks::<4>().0;
+        for (product, x) in products.as_flattened_mut().iter_mut().zip(fours) {
+            *product += x.iter().zip(w).map(|(&x, w)| i32::from(x) * w).sum::<i32>();
+        }
+    }
+    let products = products.as_flattened().iter().zip(scales.as_flattened());
+    for (sum, (product, scale)) in sums.as_flattened_mut().iter_mut().zip(products) {
+        *sum = A::fma(small(*product), scale * w_scale, *sum);
+    }
+}
+
+/// Columns of four bytes become rows: `to[c][r] = from[r][c]`, sixteen of each.
+#[inline(always)]
+pub fn transpose<T: Copy>(from: [&[T]; LANES], to: [&mut [T]; LANES]) {
+    let each = (4 / size_of::<T>().clamp(1, 4)).max(1);
+    for (column, to) in to.into_iter().enumerate() {
+        for (to, from) in to.chunks_exact_mut(each).zip(from) {
+            let values = from.iter().skip(column * each);
+            to.iter_mut().zip(values).for_each(|(to, value)| *to = *value);
+        }
+    }
+}
+
 /// An integer below 2²⁴: `f32` holds it.
-#[allow(clippy::cast_precision_loss, reason = "sums of eight products of bytes")]
+#[allow(clippy::cast_precision_loss, reason = "sums of 32 products of bytes at most")]
 #[inline(always)]
 fn small(integer: i32) -> f32 {
     integer as f32

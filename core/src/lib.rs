@@ -35,6 +35,7 @@ pub mod optim;
 mod real;
 pub mod select;
 pub mod small;
+mod sort;
 pub mod weights;
 
 pub use half;

@@ -11,17 +11,18 @@ mod backward;
 mod dots;
 mod panel;
 mod rounded;
+mod rounded_panel;
 
 pub use backward::{
     Write, linear_backward_bias, linear_backward_input, linear_backward_input_scratch_len,
     linear_backward_weights, linear_backward_weights_scratch_len,
 };
 
-use half::bf16;
+use half::{bf16, f16};
 
-use crate::arch::{self, RoundedRow, RoundedWeights4};
+use crate::arch::{self, RoundedPanel, RoundedRow, RoundedWeights4, Sums};
 use crate::matrix::{MatMut, MatRef, ShapeError, check_length};
-use crate::weights::{GROUP, Weights};
+use crate::weights::{GROUP, Int4, Weights};
 
 /// Rows that share a panel; runs of rows may be split at its multiples.
 pub const PANEL: usize = 64;
@@ -40,6 +41,10 @@ pub trait Arith {
     /// Rows at the end of a run that are better served by dots than by a panel that is mostly empty.
     const FEW: usize = 12;
 
+    /// Rows at the end of a run of narrow weights, with rounded activations, that are better served by dots than by a
+    /// panel; all of them where there are no instructions for panels.
+    const FEW_ROUNDED: usize = usize::MAX;
+
     /// `a · b + c`.
     fn fma(a: f32, b: f32, c: f32) -> f32;
 
@@ -47,6 +52,12 @@ pub trait Arith {
     #[inline(always)]
     fn f32_dots<const M: usize>(x: [&[f32]; M], w: [&[f32]; TILE]) -> [[f32; TILE]; M] {
         dots::f32_dots::<Self, M>(x, w)
+    }
+
+    /// `[n]`: `Σ x · w[n]`.
+    #[inline(always)]
+    fn f16_dots(x: &[f32], w: [&[f16]; TILE]) -> [f32; TILE] {
+        dots::element_dots::<Self, f16>(x, w)
     }
 
     /// `[m][n]`: `Σ x[m] · w[n]`; a row of `x` is zero-padded to a multiple of 32.
@@ -65,6 +76,41 @@ pub trait Arith {
     #[inline(always)]
     fn int4_dots<const M: usize>(x: [RoundedRow<'_>; M], w: [RoundedWeights4<'_>; TILE]) -> [[f32; TILE]; M] {
         arch::int4_dots::<Self, M, TILE>(x, w)
+    }
+
+    /// `sums[n][r] += Σ x[r] · w[n]`, of a panel as [`arch::bf16_panel`] says.
+    #[inline(always)]
+    fn bf16_panel<const W: usize>(x: &[bf16], w: [&[bf16]; TILE], sums: &mut Sums<W>) {
+        arch::bf16_panel::<Self, W>(x, w, sums);
+    }
+
+    /// `sums[n][r] += Σ_block x[r].scale · Σ x[r].value · w[n]`.
+    #[inline(always)]
+    fn int8_panel<const W: usize>(x: RoundedPanel<'_, W>, w: [&[i8]; TILE], sums: &mut Sums<W>) {
+        arch::int8_panel::<Self, W>(x, w, sums);
+    }
+
+    /// As [`Arith::int8_panel`], each block's scale multiplied by the group's.
+    #[inline(always)]
+    fn int4_panel<const W: usize>(
+        x: RoundedPanel<'_, W>,
+        w: [RoundedWeights4<'_>; TILE],
+        sums: &mut Sums<W>,
+    ) {
+        arch::int4_panel::<Self, W>(x, w, sums);
+    }
+
+    /// `to[c][r] = from[r][c]`, four bytes each.
+    #[inline(always)]
+    fn transpose<T: Copy>(from: [&[T]; 16], to: [&mut [T]; 16]) {
+        arch::transpose(from, to);
+    }
+
+    /// `out[o] += ` [`Arith::int4_dots`] of one row; `memory` holds two bytes for each padded input.
+    #[inline(always)]
+    fn int4_row(x: RoundedRow<'_>, weights: Int4<'_>, memory: &mut [i8], out: &mut [f32]) {
+        let _ = memory;
+        rounded::int4_row::<Self>(x, weights, out);
     }
 }
 
@@ -193,10 +239,10 @@ impl Scratch<'_> {
 pub fn linear_scratch_len(shape: LinearShape) -> ScratchLen {
     let depth = shape.inputs.min(DEPTH);
     let panels = shape.rows.min(panel::ROWS).next_multiple_of(PANEL);
-    let rounded = shape.rows.min(rounded::ROWS) * shape.inputs.next_multiple_of(rounded::STEP);
     let copies = dots::copies_len(shape.rows.min(PANEL), shape.inputs);
-    let floats = (panels * depth).max(rounded / GROUP).max(copies) + TILE * depth;
-    ScratchLen { floats, halves: rounded, bytes: rounded }
+    let exact = (panels * depth).max(copies) + TILE * depth;
+    let rounded = rounded::scratch_len(shape).max(rounded_panel::scratch_len(shape));
+    ScratchLen { floats: exact.max(rounded.floats), ..rounded }
 }
 
 /// `out[r, o] = bias[o] + Σ_i x[r, i] · weights[o, i]`.
@@ -228,26 +274,15 @@ pub fn linear_forward<A: Arith>(
     check_length("the output, in rows,", out.rows(), shape.rows)?;
     check_length("an output row", out.columns(), shape.outputs)?;
     start(linear.bias, out.as_mut());
-    let mut least = linear_scratch_len(shape);
+    let least = linear_scratch_len(shape);
     match (operands, weights) {
-        (Operands::Rounded, Weights::Bf16(weights)) => {
-            (least.floats, least.bytes) = (0, 0);
-            scratch.check(least)?;
-            rounded::bf16::<A>(weights, x, out, scratch.halves);
-        }
-        (Operands::Rounded, Weights::Int8(weights)) => {
-            least.halves = 0;
-            scratch.check(least)?;
-            rounded::int8::<A>(weights, x, out, (scratch.bytes, scratch.floats));
-        }
-        (Operands::Rounded, Weights::Int4(weights)) => {
-            least.halves = 0;
-            scratch.check(least)?;
-            rounded::int4::<A>(weights, x, out, (scratch.bytes, scratch.floats));
-        }
-        _ => {
+        (Operands::Exact, _) | (_, Weights::F32(_) | Weights::F16(_)) => {
             scratch.check(ScratchLen { floats: least.floats, ..ScratchLen::default() })?;
             exact::<A>(weights, x, out, scratch.floats)?;
+        }
+        (Operands::Rounded, Weights::Bf16(_) | Weights::Int8(_) | Weights::Int4(_)) => {
+            scratch.check(least)?;
+            rounded::<A>(weights, x, out, scratch)?;
         }
     }
     Ok(())
@@ -258,7 +293,11 @@ pub fn linear_forward<A: Arith>(
 fn start(bias: Option<&[f32]>, mut out: MatMut<'_>) {
     let outputs = out.columns().max(1);
     match bias {
-        Some(bias) => out.values().chunks_exact_mut(outputs).for_each(|row| row.copy_from_slice(bias)),
+        Some(bias) => {
+            for row in out.values().chunks_exact_mut(outputs) {
+                row.iter_mut().zip(bias).for_each(|(out, bias)| *out = *bias);
+            }
+        }
         None => out.values().fill(0.0),
     }
 }
@@ -276,4 +315,69 @@ fn exact<A: Arith>(
     let (x, out) = (x.row_range(panelled..x.rows())?, out.row_range(panelled..x.rows())?);
     dots::forward::<A>(weights, x, out, floats);
     Ok(())
+}
+
+#[inline(always)]
+fn rounded<A: Arith>(
+    weights: Weights<'_>,
+    x: MatRef<'_>,
+    mut out: MatMut<'_>,
+    mut scratch: Scratch<'_>,
+) -> Result<(), ShapeError> {
+    let tail = x.rows() % PANEL;
+    // The instructions take four bytes at a time, and whole blocks where there is a scale for each.
+    let whole = x.columns().is_multiple_of(if let Weights::Bf16(_) = weights { 2 } else { GROUP });
+    let panelled = match (whole, tail <= A::FEW_ROUNDED) {
+        (true, false) => x.rows(),
+        (true, true) if A::FEW_ROUNDED < PANEL => x.rows() - tail,
+        _ => 0,
+    };
+    let (many, to) = (x.row_range(0..panelled)?, out.row_range(0..panelled)?);
+    rounded_panel::forward::<A>(weights, many, to, scratch.lend());
+    let (few, to) = (x.row_range(panelled..x.rows())?, out.row_range(panelled..x.rows())?);
+    rounded::forward::<A>(weights, few, to, scratch);
+    Ok(())
+}
+
+/// Outputs that are worked on together lie a quarter of the matrix apart: four streams of memory, each read in order,
+/// are read faster than one.
+#[derive(Clone, Copy)]
+pub(crate) struct Streams {
+    outputs: usize,
+    quarter: usize,
+}
+
+impl Streams {
+    #[inline(always)]
+    pub(crate) fn new(outputs: usize) -> Self {
+        Self { outputs, quarter: outputs.div_ceil(TILE) }
+    }
+
+    /// Each stream's place, from its beginning.
+    #[inline(always)]
+    pub(crate) fn steps(self) -> core::ops::Range<usize> {
+        0..self.quarter
+    }
+
+    /// The outputs of a step; the last one stands for those that are not there.
+    #[inline(always)]
+    pub(crate) fn outputs(self, step: usize) -> [usize; TILE] {
+        core::array::from_fn(|n| (n * self.quarter + step).min(self.outputs.saturating_sub(1)))
+    }
+
+    /// Their rows of a matrix `[outputs, inputs]`.
+    #[inline(always)]
+    pub(crate) fn rows<T>(self, matrix: MatRef<'_, T>, step: usize) -> [&[T]; TILE] {
+        self.outputs(step).map(|output| matrix.row(output).unwrap_or_default())
+    }
+
+    /// Adds the sums of a step to a row of outputs.
+    #[inline(always)]
+    pub(crate) fn add(self, step: usize, sums: [f32; TILE], out: &mut [f32]) {
+        for (n, sum) in sums.into_iter().enumerate() {
+            if let Some(out) = out.get_mut(n * self.quarter + step) {
+                *out += sum;
+            }
+        }
+    }
 }

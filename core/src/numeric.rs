@@ -131,6 +131,12 @@ pub fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
 
+/// Copies the shorter of two slices: `copy_from_slice` for lengths that are known to be equal, but not to the compiler.
+#[inline(always)]
+pub(crate) fn copy(from: &[f64], to: &mut [f64]) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+}
+
 /// `ln Σ eˣ`, safe from overflow; −∞ for an empty slice.
 ///
 /// ```

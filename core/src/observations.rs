@@ -14,6 +14,7 @@ mod codes;
 mod error;
 mod packed;
 
+use core::num::NonZeroU32;
 use core::ops::Range;
 
 pub use by_worker::WorkerTasks;
@@ -36,7 +37,7 @@ pub use packed::{PackedRows, WORD_BITS, row_words};
 #[derive(Clone, Copy, Debug)]
 pub struct Answers<'a> {
     workers: u32,
-    labels: u32,
+    labels: NonZeroU32,
     task_offsets: &'a [u32],
     cells: &'a [u32],
 }
@@ -68,6 +69,7 @@ impl<'a> Answers<'a> {
             let found = cells.get(answer).copied().unwrap_or(0);
             return Err(AnswersError::OutOfRange { what: "cell", answer, found, count });
         }
+        let labels = NonZeroU32::new(labels).ok_or(AnswersError::NoLabels)?;
         Ok(Self { workers, labels, task_offsets, cells })
     }
 
@@ -83,12 +85,12 @@ impl<'a> Answers<'a> {
 
     /// Number of labels a worker may give.
     pub fn labels(&self) -> usize {
-        self.labels as usize
+        self.labels.get() as usize
     }
 
     /// `workers · labels`: one more than the largest cell.
     pub fn cell_count(&self) -> usize {
-        self.workers as usize * self.labels as usize
+        self.workers() * self.labels()
     }
 
     /// The cells of all answers, task after task.

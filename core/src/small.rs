@@ -25,7 +25,7 @@ const JACOBI_TOLERANCE: f64 = 1e-30;
 /// ```
 pub fn eigen(matrix: &mut [f64], n: usize, vectors: &mut [f64]) {
     vectors.fill(0.0);
-    vectors.iter_mut().step_by(n + 1).for_each(|value| *value = 1.0);
+    vectors.iter_mut().step_by(n.saturating_add(1)).for_each(|value| *value = 1.0);
     let scale = dot(matrix, matrix);
     for _ in 0..JACOBI_SWEEPS {
         let off: f64 = pairs(n).map(|(p, q)| at(matrix, p * n + q)).map(|value| value * value).sum();

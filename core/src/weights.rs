@@ -237,12 +237,25 @@ pub(crate) fn round_to_bf16(value: f32) -> bf16 {
     bf16::from_bits((kept >> 16) as u16)
 }
 
+/// `1.5 · 2²³`: adding it leaves no place for a fraction.
+const SHIFT: f32 = 12_582_912.0;
+
 /// The nearest integer, ties to even, for magnitudes below 2²².
 #[inline(always)]
-pub(crate) fn round_small(value: f32) -> f32 {
-    /// `1.5 · 2²³`: adding it leaves no place for a fraction.
-    const SHIFT: f32 = 12_582_912.0;
+fn round_small(value: f32) -> f32 {
     (value + SHIFT) - SHIFT
+}
+
+/// [`round_small`] of a number within ±127, twice; without the conversion that saturates, which would not vectorise.
+#[inline(always)]
+#[allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "the integer stands in the low bits"
+)]
+pub(crate) fn round_to_i8(value: f32) -> (f32, i8) {
+    let shifted = value + SHIFT;
+    (shifted - SHIFT, shifted.to_bits() as i8)
 }
 
 /// What can be wrong with weights that are to be made narrow.

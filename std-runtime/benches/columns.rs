@@ -19,7 +19,7 @@
 //! ```
 //!
 //! A leaf's product of probabilities knows 50 columns a node; what a path got wrong stays wrong. As classes of one
-//! mixture of all columns, refined by three rounds of EM, the same leaves reach 0.86.
+//! mixture of all columns, refined by three rounds of EM (`--refine 3` on the command line), the same leaves reach 0.86.
 //!
 //! Information of 784 columns on one thread of the same machine:
 //!

@@ -188,12 +188,13 @@ fn median(values: &mut [f64]) -> f64 {
     values[values.len() / 2]
 }
 
-/// Reads everything, each thread a half.
+/// Reads everything, each thread a part.
 fn read(values: &[f32]) -> f32 {
     let part = values.len() / rayon::current_num_threads();
     values.par_chunks(part).map(|values| wide(Sum(values))).sum()
 }
 
+/// Four streams, which is what one thread reads fastest.
 struct Sum<'a>(&'a [f32]);
 
 impl Kernel for Sum<'_> {
@@ -201,11 +202,16 @@ impl Kernel for Sum<'_> {
 
     #[inline(always)]
     fn run(self) -> f32 {
-        let mut sums = [0.0; 64];
-        for values in self.0.as_chunks::<64>().0 {
-            sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+        let mut sums = [[0.0; 16]; 4];
+        let mut quarters = self.0.chunks_exact(self.0.len() / 4).map(|part| part.as_chunks::<16>().0.iter());
+        let mut streams: [_; 4] = std::array::from_fn(|_| quarters.next().unwrap_or_default());
+        for _ in 0..self.0.len() / 64 {
+            for (sums, stream) in sums.iter_mut().zip(&mut streams) {
+                let values = stream.next().unwrap_or(&[0.0; 16]);
+                sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+            }
         }
-        sums.iter().sum()
+        sums.as_flattened().iter().sum()
     }
 }
 

@@ -54,10 +54,10 @@ enum Command {
 #[command(next_help_heading = "General")]
 struct Common {
     /// Seed of everything random
-    #[arg(long, value_name = "N", default_value_t = 0)]
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = usage::seed, allow_negative_numbers = true)]
     seed: u64,
     /// Threads to work with; results do not depend on it [default: all cores]
-    #[arg(long, value_name = "N", value_parser = usage::threads)]
+    #[arg(long, value_name = "N", value_parser = usage::threads, allow_negative_numbers = true)]
     threads: Option<usize>,
     /// Print the result as one JSON object
     #[arg(long)]

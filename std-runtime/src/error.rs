@@ -4,6 +4,7 @@
 //! Problems inside a table file have their own enum, [`TableProblem`], so that a reader names only
 //! the problem and the place is added once.
 
+mod array;
 mod lm;
 mod mixture;
 mod model;
@@ -22,10 +23,11 @@ use mixlet_core::observations::{AnswersError, RowsError};
 use crate::crowd::generate::CrowdSpecError;
 use crate::report::PictureError;
 
+pub use array::ArrayProblem;
 pub use lm::{ConfigProblem, LmProblem, TensorProblem};
 pub use mixture::MixtureProblem;
 pub use model::ModelProblem;
-pub use rows::{ArrayProblem, ValueProblem};
+pub use rows::{RowsProblem, ValueProblem};
 use shown::Source;
 pub use shown::{Quoted, Shown, Typed};
 pub use table::TableProblem;
@@ -188,7 +190,7 @@ impl fmt::Display for Error {
                 write!(f, "{}:{line}: {problem}", Source(path))
             }
             Self::Table { path, line: None, problem } => write!(f, "{}: {problem}", Source(path)),
-            Self::Array { path, problem } => write!(f, "{}: {problem}", path.display()),
+            Self::Array { path, problem } => write!(f, "{}: {problem}", Source(path)),
             Self::ColumnMapping { given } => write!(
                 f,
                 "--columns has {}, expected task=NAME, worker=NAME, label=NAME and gold=NAME, each at most \

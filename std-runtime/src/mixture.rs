@@ -8,7 +8,8 @@
 //! * [`fit`]: EM from several starts, the best of which is kept; [`candidates`]: how many classes.
 //! * [`methods`]: one face for all methods.
 //! * [`stagewise`]: classes and columns found one after the other; [`stepwise`]: columns added or taken away one by
-//!   one; [`tree`]: two classes in every node, by columns of its own; [`pairs`]: what columns tell about each other.
+//!   one; [`tree`]: two classes in every node, by columns of its own, and leaves refined with all columns; [`pairs`]:
+//!   what columns tell about each other.
 //! * [`analysis`]: everything that is shown of a mixture; [`truth`]: classes against known labels.
 //! * [`model`]: a fitted mixture as a file, and classes of new rows; [`mod@write`]: tables for the user.
 //! * [`report`]: the page with pictures; [`page`]: the page of one analysis. [`generate`]: rows with

@@ -16,6 +16,7 @@ mod delimited;
 mod draft;
 mod idx;
 mod labels;
+mod layout;
 mod npy;
 
 use std::path::Path;
@@ -28,6 +29,7 @@ use crate::table::input::Input;
 
 pub use bits::Bits;
 use draft::Draft;
+use layout::Layout;
 
 pub use columns::Columns;
 pub use labels::{Labels, read_labels, read_responsibilities, read_weights};
@@ -65,11 +67,11 @@ pub struct ReadOptions {
     pub threshold: Option<f64>,
     /// What stands for a missing value in a table, beside nothing.
     pub missing: Option<String>,
-    /// Columns of a table that are passed over.
+    /// Columns that are passed over: by name, or by number from 0 where they have no names.
     pub ignore: Vec<String>,
-    /// The column of a table that holds known classes.
+    /// The column that holds known classes; it may be passed over.
     pub truth: Option<String>,
-    /// The column of a table that says how often each row counts.
+    /// The column that says how often each row counts; it may be passed over.
     pub weights: Option<String>,
 }
 
@@ -88,6 +90,8 @@ pub struct Rows {
     pub truth: Option<Labels>,
     /// How often each row counts, from a column of the same table.
     pub weights: Option<Vec<f64>>,
+    /// Numbers above this were 1, all others 0; for idx a share of the range.
+    pub threshold: Option<f64>,
     /// Columns that the rows were not asked for and that were left out.
     pub extra_columns: Vec<String>,
 }
@@ -120,8 +124,8 @@ impl CodeRows {
 impl Rows {
     /// Rows without anything beside them.
     pub fn of(columns: Columns, cells: Cells) -> Self {
-        let (picture, has_header, truth, weights) = (None, None, None, None);
-        Self { columns, cells, picture, has_header, truth, weights, extra_columns: Vec::new() }
+        let (picture, has_header, truth, weights, threshold) = (None, None, None, None, None);
+        Self { columns, cells, picture, has_header, truth, weights, threshold, extra_columns: Vec::new() }
     }
 
     /// Number of rows.
@@ -221,12 +225,7 @@ fn read(
     progress: Progress<'_>,
 ) -> Result<Rows> {
     let mut input = Input::open(path)?;
-    let format = Format::of(path, &mut input)?;
-    let mut named = options.truth.iter().chain(&options.weights).chain(&options.ignore);
-    if let Some(name) = named.next().filter(|_| format != Format::Table) {
-        return Err(array_error(path, ArrayProblem::NoNames { name: name.clone() }));
-    }
-    match format {
+    match Format::of(path, &mut input)? {
         Format::Table => delimited::read(path, input, columns, options, progress),
         Format::Npy => npy::read(path, input, columns, options, progress),
         Format::Idx => idx::read(path, input, columns, options, progress),
@@ -237,10 +236,30 @@ fn read(
 const MOST_COLUMNS: usize = 1 << 24;
 
 /// A draft of rows: of new ones, or of more of those that have the given columns.
-fn draft_for(columns: Option<&Columns>, width: usize, family: Option<Family>) -> Draft {
+fn draft_for(columns: Option<&Columns>, names: Vec<String>, family: Option<Family>) -> Draft {
     match columns {
         Some(columns) => Draft::with_codes(columns, family.unwrap_or(Family::Categorical)),
-        None => Draft::new(columns::numbered(width), family),
+        None => Draft::new(names, family),
+    }
+}
+
+/// The layout of an array of so many columns, which have no names.
+fn array_layout(
+    path: &Path,
+    columns: Option<&Columns>,
+    width: usize,
+    options: &ReadOptions,
+) -> Result<Layout> {
+    let no_number = |name: &str| ArrayProblem::NoNumber { name: name.to_owned(), width };
+    let find = |name: &str| layout::number(name, width).ok_or_else(|| array_error(path, no_number(name)));
+    let mut layout = Layout::new(width, options, find, find)?;
+    if let Some(columns) = columns {
+        let other = || ArrayProblem::Columns { found: width, expected: columns.len() };
+        layout.places = layout::places_of(columns, width).ok_or_else(|| array_error(path, other()))?;
+    }
+    match layout.places.is_empty() {
+        true => Err(array_error(path, ArrayProblem::NoValueColumns { width })),
+        false => Ok(layout),
     }
 }
 

@@ -20,7 +20,7 @@ use split::{QuotedSplit, Span, Split, split_plain};
 /// The longest accepted row, in bytes with its line end.
 pub const ROW_LIMIT: usize = 1 << 20;
 
-/// The longest accepted row of a file with columns for every label, or for every two of them.
+/// The longest accepted row of a file with columns for every label, for every two of them, or of many values.
 pub const WIDE_ROW_LIMIT: usize = 256 << 20;
 
 /// Bytes asked of the file at a time; as many as the row has already, where these are more.
@@ -149,7 +149,7 @@ impl<'p> Table<'p> {
         Ok(places)
     }
 
-    /// The next row; blank lines are passed over.
+    /// The next row; blank lines are passed over where there are several columns.
     #[inline]
     pub fn next_row(&mut self) -> Result<Option<Row<'_>>> {
         let expected = self.header.len();
@@ -193,6 +193,11 @@ impl<'p> Table<'p> {
             let text = self.buffer.get(self.start..self.filled).unwrap_or(&[]);
             match split_plain(text, self.delimiter, &mut self.spans) {
                 Split::Row(len) => break (len, false),
+                // In a table of one column an empty line is a row with an empty field.
+                Split::Blank(len) if self.header.len() == 1 => {
+                    self.spans.push(Span::default());
+                    break (len, false);
+                }
                 Split::Blank(len) => {
                     self.start += len;
                     self.line += 1;

@@ -324,14 +324,50 @@ fn the_report_is_one_page_with_every_part() {
 #[test]
 fn what_the_user_should_know_is_warned_about() {
     let folder = Folder::new();
-    let rows: String = (0..40).map(|row| format!("{row},{},x\n", row % 2)).collect();
-    folder.write("one.csv", &format!("id,a,same\n{rows}"));
+    let rows: String = (0..40).map(|row| format!("{row},{},x,,\n", row % 2)).collect();
+    folder.write("one.csv", &format!("id,a,same,none,nothing\n{rows}"));
     let run = folder.done("fit one.csv --classes 2 --rounds 1 --tolerance 0 --header yes");
     for warning in [
         "column `id` holds 40 different values in 40 rows: if it names the rows, leave it out with --ignore",
-        "1 column with one value only, first `same`: they tell nothing",
+        "1 column with one value only, first `same`: it tells nothing",
+        "2 columns without any value, first `none`: they tell nothing",
         "stopped after 1 round before it converged: --rounds allows more",
     ] {
         assert!(run.err.contains(&format!("warning: {warning}\n")), "{}", run.err);
     }
+    // All of its rounds are what stagewise EM usually needs.
+    let run = folder.done(&format!("{SURVEY} --classes 2 --method stagewise"));
+    assert!(!run.err.contains("stopped after"), "{}", run.err);
+}
+
+#[test]
+fn an_ignored_column_may_be_the_truth() {
+    let folder = Folder::new();
+    let error_rate = |columns: &str| {
+        folder.done(&format!("fit survey.csv --classes 3 --restarts 3 {columns} --json")).json()["error_rate"]
+            .clone()
+    };
+    let expected = error_rate("--ignore id --truth group");
+    assert!(expected.as_f64().is_some_and(|rate| rate < 0.2), "{expected}");
+    assert_eq!(error_rate("--ignore id,group --truth group"), expected);
+    assert_eq!(error_rate("--ignore id,group --truth groups.csv"), expected);
+}
+
+#[test]
+fn columns_of_an_array_go_by_their_numbers() {
+    let folder = Folder::new();
+    let json = folder
+        .done("fit bars.npy --threshold 100 --classes 2 --ignore 0,23 --truth 1 --save m.json --json")
+        .json();
+    assert_eq!((&json["columns"], &json["truth"]["labels"]), (&21.into(), &serde_json::json!(["30", "200"])));
+    let new = folder.done("predict m.json bars.npy --json").json();
+    assert_eq!(new["log_likelihood"], json["log_likelihood"]);
+}
+
+#[test]
+fn nobody_is_told_to_restart_from_given_classes() {
+    let folder = Folder::new();
+    let restarts = "--restarts 10 looks for a better fit";
+    assert!(folder.done("fit survey.csv --ignore id --truth group --classes 3").out.contains(restarts));
+    assert!(!folder.done(&format!("{SURVEY} --classes 3 --start groups.csv")).out.contains(restarts));
 }

@@ -67,6 +67,21 @@ fn wrong_usage_is_one_line_and_code_2() {
             "",
         ),
         (
+            "fit survey.csv --classes 2 --restarts -3",
+            "invalid value '-3' for '--restarts <N>': expected a whole number from 1 to 100000",
+            help,
+        ),
+        (
+            "fit survey.csv --method tree --depth -1",
+            "invalid value '-1' for '--depth <N>': expected a whole number from 1 to 24",
+            help,
+        ),
+        (
+            "fit survey.csv --classes 2 --threads -2",
+            "invalid value '-2' for '--threads <N>': expected a whole number from 1 to 1024",
+            help,
+        ),
+        (
             "fit survey.csv --classes 2 --refine 3",
             "--refine is for the leaves of a tree; leave it out, or pass --method tree",
             "",
@@ -109,6 +124,9 @@ fn wrong_files_are_named_with_place_and_remedy_and_code_1() {
     folder.write("three.csv", "a,b\n1,0\n0,1\n2,0\n");
     folder.write("same.csv", "a,b\n1,0\n1,0\n1,0\n");
     folder.write("weightless.csv", "a,b,w\n1,0,0\n0,1,0\n0,0,0\n");
+    folder.write("heavy.csv", "a,b,w\n1,0,9e15\n0,1,1e15\n0,0,0\n");
+    folder.write("zero.csv", "p_0,p_1\n1,0\n0,0\n");
+    folder.write("twice.csv", "row,label\n0,a\n0,b\n");
     folder.write("header.csv", "a,b\n");
     folder.write("empty.csv", "");
     folder.write("short.csv", "red\ngreen\n");
@@ -134,8 +152,7 @@ fn wrong_files_are_named_with_place_and_remedy_and_code_1() {
         ),
         (
             "fit same.csv --classes 2",
-            "nothing in 2 columns tells rows apart: each holds one value only; check the file, \
-             or compare numbers with --threshold",
+            "nothing in 2 columns tells rows apart: none holds two different values; check the file",
         ),
         (
             "fit weightless.csv --classes 2 --weights w",
@@ -173,19 +190,21 @@ fn wrong_files_are_named_with_place_and_remedy_and_code_1() {
         ),
         (
             "fit survey.csv --classes 2 --truth short.csv",
-            "short.csv: 1 classes, expected 300, one per row; check that both files belong together",
+            "short.csv: holds classes of 1 row below its name `red`, expected 300; check that both files belong together",
         ),
         (
             "fit survey.csv --classes 2 --truth sort",
-            "survey.csv:1: no column `sort` among `id,tea,coffee,meat,bike,car,news,cat,dog,age,group`; check the name",
+            "survey.csv:1: no column `sort` among `id,tea,coffee,meat,bike,car,news,cat,dog,age,group`, and no file of that name; \
+             check the spelling",
         ),
         (
             "fit bars-idx3-ubyte --classes 2 --truth halves",
-            "bars-idx3-ubyte: its columns have no names, and there is no file `halves`; check the path",
+            "bars-idx3-ubyte: no column `halves`: its columns have no names, and numbers from 0 to 23; name one of these, \
+             or check the path",
         ),
         (
             "fit survey.csv --classes 2 --start groups.csv --ignore id,group",
-            "groups.csv: 3 different classes, expected at most 2 as in --classes; name another file or number",
+            "groups.csv: 3 different classes, expected 2 as in --classes; name another file or number",
         ),
         (
             "fit bars-idx3-ubyte --classes 2 --select 25",
@@ -199,7 +218,30 @@ fn wrong_files_are_named_with_place_and_remedy_and_code_1() {
             "predict other.json survey.csv",
             "other.json: not a model, expected a file written with `mixlet mixture fit --save`",
         ),
-        ("predict m.json three.csv", "three.csv:1: no column `tea` among `a,b`; check the name"),
+        (
+            "predict m.json three.csv",
+            "three.csv:1: none of the model's columns, such as `tea`, is among `a,b`; name the columns in the first line",
+        ),
+        (
+            "fit bars.npy --classes 2 --threshold 300",
+            "nothing in 24 columns tells rows apart: all numbers of each lie on one side of 300; pass another --threshold",
+        ),
+        (
+            "fit bars-idx3-ubyte --classes 2 --threshold 127",
+            "bars-idx3-ubyte: --threshold 127 is no share of the range of pixels, expected 0 to below 1; divide a shade by 255",
+        ),
+        (
+            "fit heavy.csv --classes 2 --weights w",
+            "the weights add up to 1e16, expected at most 1e15; divide all of them by the same number",
+        ),
+        (
+            "fit survey.csv --classes 2 --start zero.csv",
+            "zero.csv:3: all of `p_0` to `p_1` are 0, expected one above; write equal shares for a row without a class",
+        ),
+        (
+            "fit survey.csv --classes 2 --truth twice.csv",
+            "twice.csv:3: row 0 comes again, first on line 2; keep one line",
+        ),
         (
             "predict m.json bars.npy",
             "bars.npy: 24 columns, expected 9 as in the model; check that both come from the same source",

@@ -106,7 +106,7 @@ impl Golden {
         let prefix = format!("b0.router.{module}.");
         let router = self.io.keys().find_map(|key| key.strip_prefix(&prefix)?.strip_suffix(".out0")).unwrap();
         let out = |nth: usize| format!("{prefix}{router}.out{nth}");
-        let experts = mixture.logits.len() / (mixture.input.len() / self.model.config.model_dim);
+        let experts = mixture.experts;
         let top_k = mixture.chosen.len() * experts / mixture.logits.len();
         if self.io.contains_key(&out(2)) && self.of(&out(2)).shape.last() == Some(&top_k) {
             // Logits, gates, indices.

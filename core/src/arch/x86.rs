@@ -1,4 +1,6 @@
-//! AVX-512: dot products of f32, where plain code stays behind the registers; of bf16 (`avx512bf16`) and of bytes (`avx512vnni`).
+//! AVX-512: dot products of f32 and f16, where plain code stays behind the registers; of bf16 (`avx512bf16`) and of bytes (`avx512vnni`).
+//!
+//! *Why loops and no `map`:* a closure that is not inlined where `map` is compiled keeps each register in memory.
 
 use core::arch::x86_64::*;
 use core::mem::transmute;
@@ -6,7 +8,14 @@ use core::mem::transmute;
 use half::{bf16, f16};
 
 use super::{LANES, RoundedRow, RoundedWeights4, STEP_BF16, STEP_INT4, STEP_INT8};
+use crate::linear::TILE;
 use crate::weights::GROUP;
+
+mod panels;
+mod row;
+
+pub use panels::{bf16_panel, int4_panel, int8_panel, transpose};
+pub use row::int4_row;
 
 /// Block scales that one step of int8 takes.
 const SCALES_INT8: usize = STEP_INT8 / GROUP;
@@ -14,85 +23,84 @@ const SCALES_INT8: usize = STEP_INT8 / GROUP;
 const SCALES_INT4: usize = STEP_INT4 / GROUP;
 /// Bytes of weights that one step of int4 takes.
 const BYTES_INT4: usize = STEP_INT4 / 2;
+/// Bytes ahead that a stream of int4 asks for: measured from 256 to 4096.
+const AHEAD: usize = 512;
 
 /// `[m][n]`: `Σ x[m] · w[n]`, sixteen sums side by side.
 ///
 /// # Safety
 /// The CPU must have `avx512f`.
+#[inline(never)]
 #[target_feature(enable = "avx512f")]
-pub fn f32_dots<const M: usize, const N: usize>(x: [&[f32]; M], w: [&[f32]; N]) -> [[f32; N]; M] {
-    let mut sums = [[_mm512_setzero_ps(); N]; M];
-    let steps = w.map(|w| w.as_chunks::<LANES>().0);
-    let x_steps = x.map(|x| x.as_chunks::<LANES>().0);
-    let whole = steps.iter().chain(&x_steps).map(|steps| steps.len()).min().unwrap_or(0);
+pub fn f32_dots<const M: usize>(x: [&[f32]; M], w: [&[f32]; TILE]) -> [[f32; TILE]; M] {
+    let mut sums = [[_mm512_setzero_ps(); TILE]; M];
+    let whole = shortest(&x).min(shortest(&w)) / LANES;
     let rest = w.iter().any(|w| w.len() > whole * LANES);
     for step in 0..whole + usize::from(rest) {
-        let (x, w) = if step < whole {
-            // SAFETY: `step` is below the length of each.
-            unsafe { (load_all(x_steps, step), load_all(steps, step)) }
-        } else {
-            let x = x.map(|x| load(&padded::<f32, LANES>(x, whole * LANES)));
-            (x, w.map(|w| load(&padded::<f32, LANES>(w, whole * LANES))))
-        };
-        add_f32(&mut sums, x, w);
-    }
-    sums.map(|sums| sums.map(|sum| _mm512_reduce_add_ps(sum)))
-}
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn add_f32<const M: usize, const N: usize>(sums: &mut [[__m512; N]; M], x: [__m512i; M], w: [__m512i; N]) {
-    for (sums, x) in sums.iter_mut().zip(x) {
-        for (sum, w) in sums.iter_mut().zip(w) {
-            *sum = _mm512_fmadd_ps(_mm512_castsi512_ps(x), _mm512_castsi512_ps(w), *sum);
+        let (mut values, mut weights) = ([_mm512_setzero_si512(); M], [_mm512_setzero_si512(); TILE]);
+        load_all::<f32, LANES, M>(&mut values, &x, step, whole);
+        load_all::<f32, LANES, TILE>(&mut weights, &w, step, whole);
+        for (sums, x) in sums.iter_mut().zip(&values) {
+            for (sum, w) in sums.iter_mut().zip(&weights) {
+                *sum = _mm512_fmadd_ps(_mm512_castsi512_ps(*x), _mm512_castsi512_ps(*w), *sum);
+            }
         }
     }
+    added(&sums)
+}
+
+/// `[n]`: `Σ x · w[n]`, sixteen sums side by side.
+///
+/// # Safety
+/// The CPU must have `avx512f`.
+#[inline(never)]
+#[target_feature(enable = "avx512f")]
+pub fn f16_dots(x: &[f32], w: [&[f16]; TILE]) -> [f32; TILE] {
+    let mut sums = [[_mm512_setzero_ps(); TILE]];
+    let whole = shortest(&w).min(x.len()) / LANES;
+    for step in 0..x.len().div_ceil(LANES) {
+        let mut values = [_mm512_setzero_si512()];
+        load_all::<f32, LANES, 1>(&mut values, &[x], step, whole);
+        for (sum, w) in sums.as_flattened_mut().iter_mut().zip(&w) {
+            let weights = if step < whole {
+                // SAFETY: `step` is below the number of whole steps; the load needs no alignment.
+                unsafe { _mm256_loadu_si256(w.as_ptr().add(step * LANES).cast()) }
+            } else {
+                let rest = padded::<f16, LANES>(w, step * LANES);
+                // SAFETY: the array is 32 bytes long; the load needs no alignment.
+                unsafe { _mm256_loadu_si256(rest.as_ptr().cast()) }
+            };
+            *sum = _mm512_fmadd_ps(_mm512_castsi512_ps(values[0]), _mm512_cvtph_ps(weights), *sum);
+        }
+    }
+    let [sums] = added(&sums);
+    sums
 }
 
 /// [`super::bf16_dots`] by `vdpbf16ps`; subnormal numbers count as zero.
 ///
 /// # Safety
 /// The CPU must have `avx512f`, `avx512bw` and `avx512bf16`.
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub fn bf16_dots<const M: usize, const N: usize>(x: [&[bf16]; M], w: [&[bf16]; N]) -> [[f32; N]; M] {
-    if M == 1 {
-        // One after the other, in the order they lie in memory.
-        return x.map(|x| w.map(|w| bf16_tile([x], [w]).as_flattened().iter().sum()));
-    }
-    bf16_tile(x, w)
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-fn bf16_tile<const M: usize, const N: usize>(x: [&[bf16]; M], w: [&[bf16]; N]) -> [[f32; N]; M] {
-    let mut sums = [[_mm512_setzero_ps(); N]; M];
-    let steps = w.map(|w| w.as_chunks::<STEP_BF16>().0);
-    let x_steps = x.map(|x| x.as_chunks::<STEP_BF16>().0);
-    let whole = steps.iter().chain(&x_steps).map(|steps| steps.len()).min().unwrap_or(0);
+pub fn bf16_dots<const M: usize>(x: [&[bf16]; M], w: [&[bf16]; TILE]) -> [[f32; TILE]; M] {
+    let mut sums = [[_mm512_setzero_ps(); TILE]; M];
+    let whole = shortest(&x).min(shortest(&w)) / STEP_BF16;
     let rest = w.iter().any(|w| w.len() > whole * STEP_BF16);
     for step in 0..whole + usize::from(rest) {
-        let (x, w) = if step < whole {
-            // SAFETY: `step` is below the length of each.
-            unsafe { (load_all(x_steps, step), load_all(steps, step)) }
-        } else {
-            let x = x.map(|x| load(&padded::<bf16, STEP_BF16>(x, whole * STEP_BF16)));
-            (x, w.map(|w| load(&padded::<bf16, STEP_BF16>(w, whole * STEP_BF16))))
-        };
-        add_bf16(&mut sums, x, w);
-    }
-    sums.map(|sums| sums.map(|sum| _mm512_reduce_add_ps(sum)))
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-fn add_bf16<const M: usize, const N: usize>(sums: &mut [[__m512; N]; M], x: [__m512i; M], w: [__m512i; N]) {
-    for (sums, x) in sums.iter_mut().zip(x) {
-        for (sum, w) in sums.iter_mut().zip(w) {
-            // SAFETY: both types are 64 bytes without invalid values.
-            let (x, w) = unsafe { (transmute::<__m512i, __m512bh>(x), transmute::<__m512i, __m512bh>(w)) };
-            *sum = _mm512_dpbf16_ps(*sum, x, w);
+        let (mut values, mut weights) = ([_mm512_setzero_si512(); M], [_mm512_setzero_si512(); TILE]);
+        load_all::<bf16, STEP_BF16, M>(&mut values, &x, step, whole);
+        load_all::<bf16, STEP_BF16, TILE>(&mut weights, &w, step, whole);
+        for (sums, x) in sums.iter_mut().zip(&values) {
+            for (sum, w) in sums.iter_mut().zip(&weights) {
+                // SAFETY: both types are 64 bytes without invalid values.
+                let (x, w) =
+                    unsafe { (transmute::<__m512i, __m512bh>(*x), transmute::<__m512i, __m512bh>(*w)) };
+                *sum = _mm512_dpbf16_ps(*sum, x, w);
+            }
         }
     }
+    added(&sums)
 }
 
 /// [`super::int8_dots`] by `vpdpbusd`.
@@ -101,138 +109,126 @@ fn add_bf16<const M: usize, const N: usize>(sums: &mut [[__m512; N]; M], x: [__m
 ///
 /// # Safety
 /// The CPU must have `avx512f`, `avx512bw` and `avx512vnni`.
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-pub fn int8_dots<const M: usize, const N: usize>(x: [RoundedRow<'_>; M], w: [&[i8]; N]) -> [[f32; N]; M] {
-    let mut sums = [[_mm512_setzero_ps(); N]; M];
-    let steps = w.map(|w| w.as_chunks::<STEP_INT8>().0);
-    let x_steps = x.map(|x| x.values.as_chunks::<STEP_INT8>().0);
-    let scales = x.map(|x| x.scales.as_chunks::<SCALES_INT8>().0);
-    let x_len = x_steps.iter().map(|steps| steps.len()).chain(scales.iter().map(|scales| scales.len())).min();
-    let whole = steps.iter().map(|steps| steps.len()).chain(x_len).min().unwrap_or(0);
+pub fn int8_dots<const M: usize>(x: [RoundedRow<'_>; M], w: [&[i8]; TILE]) -> [[f32; TILE]; M] {
+    let offset = _mm512_set1_epi8(-128);
+    let mut sums = [[_mm512_setzero_ps(); TILE]; M];
+    let whole = whole_steps(&x, STEP_INT8).min(shortest(&w) / STEP_INT8);
     let rest = w.iter().any(|w| w.len() > whole * STEP_INT8);
     for step in 0..whole + usize::from(rest) {
-        let (x, scales, w) = if step < whole {
-            prefetch::<M, _, N>(steps, step);
-            // SAFETY: `step` is below the length of each.
-            unsafe { (load_all(x_steps, step), at(scales, step), load_all(steps, step)) }
-        } else {
-            let scales = x.map(|x| padded(x.scales, whole * SCALES_INT8));
-            let x = x.map(|x| load(&padded::<i8, STEP_INT8>(x.values, whole * STEP_INT8)));
-            (x, scales, w.map(|w| load(&padded::<i8, STEP_INT8>(w, whole * STEP_INT8))))
-        };
-        add_int8(&mut sums, x, scales, w);
-    }
-    sums.map(|sums| sums.map(|sum| _mm512_reduce_add_ps(sum)))
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-fn add_int8<const M: usize, const N: usize>(
-    sums: &mut [[__m512; N]; M],
-    x: [__m512i; M],
-    scales: [[f32; SCALES_INT8]; M],
-    w: [__m512i; N],
-) {
-    let offset = _mm512_set1_epi8(-128);
-    let w = w.map(|w| _mm512_xor_si512(w, offset));
-    for ((sums, x), [low, high]) in sums.iter_mut().zip(x).zip(scales) {
-        let offsets = _mm512_dpbusd_epi32(_mm512_setzero_si512(), offset, x);
-        let start = _mm512_sub_epi32(_mm512_setzero_si512(), offsets);
-        let scale = _mm512_mask_blend_ps(0xff00, _mm512_set1_ps(low), _mm512_set1_ps(high));
-        for (sum, w) in sums.iter_mut().zip(w) {
-            let products = _mm512_dpbusd_epi32(start, w, x);
-            *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products), scale, *sum);
+        let mut weights = [_mm512_setzero_si512(); TILE];
+        load_all::<i8, STEP_INT8, TILE>(&mut weights, &w, step, whole);
+        for weights in &mut weights {
+            *weights = _mm512_xor_si512(*weights, offset);
+        }
+        for (sums, x) in sums.iter_mut().zip(&x) {
+            let mut values = [_mm512_setzero_si512()];
+            load_all::<i8, STEP_INT8, 1>(&mut values, &[x.values], step, whole);
+            let [low, high] = nth_scales::<SCALES_INT8>(x, step, whole);
+            let scale = _mm512_mask_blend_ps(0xff00, _mm512_set1_ps(low), _mm512_set1_ps(high));
+            let offsets = _mm512_dpbusd_epi32(_mm512_setzero_si512(), offset, values[0]);
+            let start = _mm512_sub_epi32(_mm512_setzero_si512(), offsets);
+            for (sum, w) in sums.iter_mut().zip(&weights) {
+                let products = _mm512_dpbusd_epi32(start, *w, values[0]);
+                *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products), scale, *sum);
+            }
         }
     }
+    added(&sums)
 }
 
 /// [`super::int4_dots`] by `vpdpbusd`: nibbles are without sign, the sum starts at `−8 · Σ x`.
 ///
 /// # Safety
 /// The CPU must have `avx512f`, `avx512bw`, `avx512vl`, `avx512vnni` and `f16c`.
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
-pub fn int4_dots<const M: usize, const N: usize>(
-    x: [RoundedRow<'_>; M],
-    w: [RoundedWeights4<'_>; N],
-) -> [[f32; N]; M] {
-    let mut sums = [[_mm512_setzero_ps(); N]; M];
-    let steps = w.map(|w| w.nibbles.as_chunks::<BYTES_INT4>().0);
-    let w_scales = w.map(|w| w.scales.as_chunks::<SCALES_INT4>().0);
-    let x_steps = x.map(|x| x.values.as_chunks::<STEP_INT4>().0);
-    let x_scales = x.map(|x| x.scales.as_chunks::<SCALES_INT4>().0);
-    let x_len = x_steps.iter().map(|steps| steps.len()).chain(x_scales.iter().map(|scales| scales.len()));
-    let w_len = steps.iter().map(|steps| steps.len()).chain(w_scales.iter().map(|scales| scales.len()));
-    let whole = x_len.chain(w_len).min().unwrap_or(0);
+pub fn int4_dots<const M: usize>(x: [RoundedRow<'_>; M], w: [RoundedWeights4<'_>; TILE]) -> [[f32; TILE]; M] {
+    let (ones, eights) = (_mm512_set1_epi8(15), _mm512_set1_epi8(8));
+    let mut sums = [[_mm512_setzero_ps(); TILE]; M];
+    let mut whole = whole_steps(&x, STEP_INT4);
+    for w in &w {
+        whole = whole.min(w.nibbles.len() / BYTES_INT4).min(w.scales.len() / SCALES_INT4);
+    }
     let rest = w.iter().any(|w| w.nibbles.len() > whole * BYTES_INT4);
     for step in 0..whole + usize::from(rest) {
-        let (x, x_scales, w) = if step < whole {
-            prefetch::<M, _, N>(steps, step);
-            // SAFETY: `step` is below the length of each.
-            unsafe {
-                let w = (load_all(steps, step), at(w_scales, step));
-                (at(x_steps, step), at(x_scales, step), w)
+        let (mut low, mut high) = ([_mm512_setzero_si512(); TILE], [_mm512_setzero_si512(); TILE]);
+        let mut w_scales = [_mm512_setzero_ps(); TILE];
+        for (((low, high), w_scale), w) in low.iter_mut().zip(&mut high).zip(&mut w_scales).zip(&w) {
+            let mut nibbles = [_mm512_setzero_si512()];
+            load_all::<u8, BYTES_INT4, 1>(&mut nibbles, &[w.nibbles], step, whole);
+            if M == 1 {
+                prefetch(w.nibbles, step * BYTES_INT4);
             }
-        } else {
-            let nibbles = w.map(|w| load(&padded::<u8, BYTES_INT4>(w.nibbles, whole * BYTES_INT4)));
-            let w = (nibbles, w.map(|w| padded(w.scales, whole * SCALES_INT4)));
-            let x_scales = x.map(|x| padded(x.scales, whole * SCALES_INT4));
-            (x.map(|x| padded(x.values, whole * STEP_INT4)), x_scales, w)
-        };
-        add_int4(&mut sums, x, x_scales, w);
-    }
-    sums.map(|sums| sums.map(|sum| _mm512_reduce_add_ps(sum)))
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni,f16c")]
-fn add_int4<const M: usize, const N: usize>(
-    sums: &mut [[__m512; N]; M],
-    x: [[i8; STEP_INT4]; M],
-    x_scales: [[f32; SCALES_INT4]; M],
-    (nibbles, w_scales): ([__m512i; N], [[f16; SCALES_INT4]; N]),
-) {
-    let (ones, eights) = (_mm512_set1_epi8(15), _mm512_set1_epi8(8));
-    let low = nibbles.map(|bytes| _mm512_and_si512(bytes, ones));
-    let high = nibbles.map(|bytes| _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), ones));
-    let w_scales = w_scales.map(|scales| {
-        let bits = u64::from_le_bytes(bytes_of(scales));
-        spread(_mm_cvtph_ps(_mm_cvtsi64_si128(bits.cast_signed())))
-    });
-    for ((sums, x), x_scales) in sums.iter_mut().zip(x).zip(x_scales) {
-        let (halves, _) = x.as_chunks::<STEP_INT8>();
-        let [first, second] =
-            [halves.first(), halves.last()].map(|half| half.map_or(ones, |half| load(half)));
-        // The first 16 values of each group, and the last 16.
-        let x_low = _mm512_shuffle_i32x4::<0b10_00_10_00>(first, second);
-        let x_high = _mm512_shuffle_i32x4::<0b11_01_11_01>(first, second);
-        let offsets = _mm512_dpbusd_epi32(_mm512_setzero_si512(), eights, x_low);
-        let offsets = _mm512_dpbusd_epi32(offsets, eights, x_high);
-        let start = _mm512_sub_epi32(_mm512_setzero_si512(), offsets);
-        let [a, b, c, d] = x_scales;
-        let x_scale = spread(_mm_setr_ps(a, b, c, d));
-        for (((sum, low), high), w_scale) in sums.iter_mut().zip(low).zip(high).zip(w_scales) {
-            let products = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(start, low, x_low), high, x_high);
-            let scale = _mm512_mul_ps(x_scale, w_scale);
-            *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products), scale, *sum);
+            *low = _mm512_and_si512(nibbles[0], ones);
+            *high = _mm512_and_si512(_mm512_srli_epi16::<4>(nibbles[0]), ones);
+            *w_scale = nth_weight_scales(w.scales, step, whole);
+        }
+        for (sums, x) in sums.iter_mut().zip(&x) {
+            let mut halves = [_mm512_setzero_si512(); 2];
+            load_halves(&mut halves, x.values, step, whole);
+            // The first 16 values of each group, and the last 16.
+            let x_low = _mm512_shuffle_i32x4::<0b10_00_10_00>(halves[0], halves[1]);
+            let x_high = _mm512_shuffle_i32x4::<0b11_01_11_01>(halves[0], halves[1]);
+            let offsets = _mm512_dpbusd_epi32(_mm512_setzero_si512(), eights, x_low);
+            let offsets = _mm512_dpbusd_epi32(offsets, eights, x_high);
+            let start = _mm512_sub_epi32(_mm512_setzero_si512(), offsets);
+            let [a, b, c, d] = nth_scales::<SCALES_INT4>(x, step, whole);
+            let x_scale = spread(_mm_setr_ps(a, b, c, d));
+            for (((sum, low), high), w_scale) in sums.iter_mut().zip(&low).zip(&high).zip(&w_scales) {
+                let products = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(start, *low, x_low), *high, x_high);
+                let scale = _mm512_mul_ps(x_scale, *w_scale);
+                *sum = _mm512_fmadd_ps(_mm512_cvtepi32_ps(products), scale, *sum);
+            }
         }
     }
+    added(&sums)
 }
 
-/// Asks for the same step of the next tile of weights, where a single row has nothing else to wait for.
+/// Each register's sixteen sums, by halves: those of four registers at once.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn prefetch<const M: usize, T, const N: usize>(rows: [&[T]; N], step: usize) {
-    if M > 1 {
-        return;
+fn added<const M: usize>(sums: &[[__m512; TILE]; M]) -> [[f32; TILE]; M] {
+    let mut out = [[0.0; TILE]; M];
+    for (out, [a, b, c, d]) in out.iter_mut().zip(sums) {
+        // Eight sums of each, then four.
+        let ab = _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(*a, *b), _mm512_shuffle_f32x4::<0xee>(*a, *b));
+        let cd = _mm512_add_ps(_mm512_shuffle_f32x4::<0x44>(*c, *d), _mm512_shuffle_f32x4::<0xee>(*c, *d));
+        let fours = _mm512_add_ps(_mm512_shuffle_f32x4::<0x88>(ab, cd), _mm512_shuffle_f32x4::<0xdd>(ab, cd));
+        // Two of each, then one, at the start of each quarter.
+        let twos = _mm512_add_ps(fours, _mm512_permute_ps::<0b01_00_11_10>(fours));
+        let ones = _mm512_add_ps(twos, _mm512_permute_ps::<0b10_11_00_01>(twos));
+        let firsts =
+            _mm512_permutexvar_ps(_mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), ones);
+        // SAFETY: four values are stored where there is place for four.
+        unsafe { _mm_storeu_ps(out.as_mut_ptr(), _mm512_castps512_ps128(firsts)) };
     }
-    for row in rows {
-        let next = row.as_ptr().wrapping_add(N * row.len() + step);
-        #[allow(unused_unsafe, reason = "safe since Rust 1.90 or so")]
-        // SAFETY: a prefetch reads nothing, wherever it points.
-        unsafe {
-            _mm_prefetch::<_MM_HINT_T0>(next.cast())
-        };
-    }
+    out
+}
+
+#[inline(always)]
+fn shortest<T>(rows: &[&[T]]) -> usize {
+    rows.iter().fold(usize::MAX, |least, row| least.min(row.len()))
+}
+
+/// Steps for which every row has values and scales.
+#[inline(always)]
+fn whole_steps(rows: &[RoundedRow<'_>], step: usize) -> usize {
+    let whole = |row: &RoundedRow<'_>| (row.values.len() / step).min(row.scales.len() / (step / GROUP));
+    rows.iter().fold(usize::MAX, |least, row| least.min(whole(row)))
+}
+
+/// Asks for what comes [`AHEAD`] bytes later in a row, or behind it.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn prefetch(row: &[u8], place: usize) {
+    let ahead = row.as_ptr().wrapping_add(place + AHEAD);
+    #[allow(unused_unsafe, reason = "safe since Rust 1.90 or so")]
+    // SAFETY: a prefetch reads nothing, wherever it points.
+    unsafe {
+        _mm_prefetch::<_MM_HINT_T0>(ahead.cast())
+    };
 }
 
 /// Each of four scales in four lanes.
@@ -243,30 +239,66 @@ fn spread(scales: __m128) -> __m512 {
     _mm512_permutexvar_ps(lanes, _mm512_castps128_ps512(scales))
 }
 
-fn bytes_of(scales: [f16; SCALES_INT4]) -> [u8; 8] {
-    let [a, b, c, d] = scales.map(|scale| scale.to_bits().to_le_bytes());
-    [a[0], a[1], b[0], b[1], c[0], c[1], d[0], d[1]]
+/// The nth four scales of a row, widened, each in four lanes; zeros behind its end.
+#[inline]
+#[target_feature(enable = "avx512f,f16c")]
+fn nth_weight_scales(scales: &[f16], step: usize, whole: usize) -> __m512 {
+    let start = step * SCALES_INT4;
+    let bits = if step < whole {
+        // SAFETY: `step` is below the number of whole steps; the load needs no alignment.
+        unsafe { _mm_loadl_epi64(scales.as_ptr().add(start).cast()) }
+    } else {
+        let rest = padded::<f16, SCALES_INT4>(scales, start);
+        // SAFETY: the array is 8 bytes long; the load needs no alignment.
+        unsafe { _mm_loadl_epi64(rest.as_ptr().cast()) }
+    };
+    spread(_mm_cvtph_ps(bits))
 }
 
-/// The nth step of each row.
-///
-/// # Safety
-/// `step` must be below the length of every row.
+/// The scales of the nth step; zeros behind the row's end.
+#[inline(always)]
+fn nth_scales<const S: usize>(row: &RoundedRow<'_>, step: usize, whole: usize) -> [f32; S] {
+    if step < whole {
+        // SAFETY: `step` is below the number of whole steps.
+        return unsafe { *row.scales.as_ptr().add(step * S).cast() };
+    }
+    padded(row.scales, step * S)
+}
+
+/// The nth two registers of a row; zeros behind its end.
 #[inline]
 #[target_feature(enable = "avx512f")]
-unsafe fn load_all<T, const L: usize, const N: usize>(rows: [&[[T; L]]; N], step: usize) -> [__m512i; N] {
-    // SAFETY: the caller's promise.
-    rows.map(|row| load(unsafe { row.get_unchecked(step) }))
+fn load_halves(out: &mut [__m512i; 2], row: &[i8], step: usize, whole: usize) {
+    if step < whole {
+        for (half, out) in out.iter_mut().enumerate() {
+            // SAFETY: `step` is below the number of whole steps; the load needs no alignment.
+            *out = unsafe { _mm512_loadu_si512(row.as_ptr().add((2 * step + half) * STEP_INT8).cast()) };
+        }
+    } else {
+        for (half, out) in out.iter_mut().enumerate() {
+            *out = load(&padded::<i8, STEP_INT8>(row, (2 * step + half) * STEP_INT8));
+        }
+    }
 }
 
-/// The nth element of each row.
-///
-/// # Safety
-/// `step` must be below the length of every row.
+/// The nth step of each row, of which there are `whole`; zeros behind a row's end.
 #[inline]
-unsafe fn at<T: Copy, const N: usize>(rows: [&[T]; N], step: usize) -> [T; N] {
-    // SAFETY: the caller's promise.
-    rows.map(|row| unsafe { *row.get_unchecked(step) })
+#[target_feature(enable = "avx512f")]
+fn load_all<T: Copy + Default, const L: usize, const N: usize>(
+    out: &mut [__m512i; N],
+    rows: &[&[T]; N],
+    step: usize,
+    whole: usize,
+) {
+    const { assert!(size_of::<[T; L]>() == 64) };
+    for (out, row) in out.iter_mut().zip(rows) {
+        *out = if step < whole {
+            // SAFETY: `step` is below the number of whole steps; the load needs no alignment.
+            unsafe { _mm512_loadu_si512(row.as_ptr().add(step * L).cast()) }
+        } else {
+            load(&padded::<T, L>(row, step * L))
+        };
+    }
 }
 
 /// 64 bytes of plain numbers.
@@ -279,6 +311,8 @@ fn load<T, const L: usize>(values: &[T; L]) -> __m512i {
 }
 
 /// What a row holds from `start` on, and zeros.
+#[cold]
+#[inline(never)]
 fn padded<T: Copy + Default, const L: usize>(row: &[T], start: usize) -> [T; L] {
     let mut padded = [T::default(); L];
     padded.iter_mut().zip(row.iter().skip(start)).for_each(|(out, value)| *out = *value);

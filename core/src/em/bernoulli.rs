@@ -7,6 +7,7 @@
 //! [`BernoulliStream`] learns row by row.
 
 mod columns;
+mod counts;
 mod shape;
 mod stream;
 mod tables;
@@ -20,7 +21,7 @@ use tables::{logs_of_absence, logs_of_values};
 
 use super::lanes::{Classes, LaneBlock, aligned, aligned_mut, lanes, sweep_scratch_len};
 use super::{ActiveColumns, EmError, Lane, LatentClassModel, ModelShape, RowFacts, check_length};
-use crate::numeric::softmax_rows;
+use crate::numeric::{copy, softmax_rows};
 use crate::observations::PackedRows;
 use crate::rand_core::Rng;
 
@@ -72,7 +73,7 @@ impl<'a, T: Lane> Bernoulli<'a, T> {
         check_length("tables", tables.len(), shape.tables_len())?;
         facts.check(rows.rows(), shape.classes)?;
         prior.check()?;
-        let (shares, probabilities) = parameters.split_at_mut(shape.classes);
+        let (shares, probabilities) = parameters.split_at_mut_checked(shape.classes).unwrap_or_default();
         shares.fill(1.0 / shape.classes as f64);
         probabilities.fill(0.5);
         let active = ActiveColumns::default();
@@ -105,8 +106,8 @@ impl<'a, T: Lane> Bernoulli<'a, T> {
     pub fn set_probabilities(&mut self, shares: &[f64], probabilities: &[f64]) -> Result<(), EmError> {
         check_length("class shares", shares.len(), self.shape.classes)?;
         check_length("probabilities", probabilities.len(), self.shape.columns * self.shape.classes)?;
-        let (own_shares, own) = self.parameters.split_at_mut(self.shape.classes);
-        own_shares.copy_from_slice(shares);
+        let (own_shares, own) = self.parameters.split_at_mut_checked(self.shape.classes).unwrap_or_default();
+        copy(shares, own_shares);
         for (own, probability) in own.iter_mut().zip(probabilities) {
             *own = self.prior.within_floor(*probability);
         }
@@ -116,7 +117,8 @@ impl<'a, T: Lane> Bernoulli<'a, T> {
 
     /// A random start: equal shares; both probabilities of a column uniform in `[0.2, 0.8]`, then normalised.
     pub fn set_random(&mut self, random: &mut impl Rng) {
-        let (shares, probabilities) = self.parameters.split_at_mut(self.shape.classes);
+        let (shares, probabilities) =
+            self.parameters.split_at_mut_checked(self.shape.classes).unwrap_or_default();
         shares.fill(1.0 / self.shape.classes as f64);
         for probability in probabilities {
             let [zero, one] = [(); 2].map(|()| 0.2 + 0.6 * super::start::uniform(random));
@@ -160,7 +162,7 @@ impl<'a, T: Lane> Bernoulli<'a, T> {
         let (active, tables) = (self.active, aligned_mut(self.tables).as_chunks_mut::<L>().0);
         let probabilities = self.parameters.get(classes..).unwrap_or(&[]);
         let (of, entries) = (classes.div_ceil(L), self.shape.entries());
-        for (nth, tables) in tables.chunks_exact_mut(entries).enumerate() {
+        for (nth, tables) in tables.chunks_exact_mut(entries.max(1)).enumerate() {
             let of_column = |column: usize| {
                 let row = probabilities.get(column * classes..(column + 1) * classes).unwrap_or(&[]);
                 LaneBlock { nth, place: nth, of }.of_classes::<L>(row, 0.5)
@@ -231,8 +233,8 @@ impl<T: Lane> LatentClassModel for Bernoulli<'_, T> {
     /// mass keeps its probabilities.
     #[inline(always)]
     fn maximize(&mut self, statistics: &[f64]) {
-        let classes = self.shape.classes;
-        let (shares, probabilities) = self.parameters.split_at_mut(classes);
+        let classes = self.shape.classes.max(1);
+        let (shares, probabilities) = self.parameters.split_at_mut_checked(classes).unwrap_or_default();
         let Some((masses, counts)) = statistics.split_at_checked(classes) else { return };
         let Some((ones, present)) = counts.split_at_checked(self.shape.columns * classes) else { return };
         super::start::estimate_shares(masses, self.prior.class_pseudocount, shares);

@@ -9,7 +9,7 @@ use core::ops::Range;
 pub use prior::{CategoricalPrior, CategoricalShape};
 
 use super::{ActiveColumns, EmError, LatentClassModel, ModelShape, RowFacts, check_length};
-use crate::numeric::{ln_slice, softmax_rows};
+use crate::numeric::{copy, ln_slice, softmax_rows};
 use crate::observations::{Codes, MISSING};
 use crate::rand_core::Rng;
 
@@ -62,7 +62,8 @@ impl<'a> Categorical<'a> {
         prior.check(rows)?;
         let active = ActiveColumns::default();
         let mut model = Self { rows, shape, facts, prior, active, parameters, tables };
-        let (shares, probabilities) = model.parameters.split_at_mut(shape.classes);
+        let (shares, probabilities) =
+            model.parameters.split_at_mut_checked(shape.classes).unwrap_or_default();
         shares.fill(1.0 / shape.classes as f64);
         for (_, values) in columns_mut(rows, shape.classes, probabilities) {
             let even = shape.classes as f64 / values.len() as f64;
@@ -98,9 +99,9 @@ impl<'a> Categorical<'a> {
         check_length("class shares", shares.len(), self.shape.classes)?;
         check_length("probabilities", probabilities.len(), self.shape.cells * self.shape.classes)?;
         let classes = self.shape.classes;
-        let (own_shares, own) = self.parameters.split_at_mut(classes);
-        own_shares.copy_from_slice(shares);
-        own.copy_from_slice(probabilities);
+        let (own_shares, own) = self.parameters.split_at_mut_checked(classes).unwrap_or_default();
+        copy(shares, own_shares);
+        copy(probabilities, own);
         columns_mut(self.rows, classes, own).for_each(|(_, column)| self.prior.normalize(column, classes));
         self.tabulate();
         Ok(())
@@ -109,7 +110,7 @@ impl<'a> Categorical<'a> {
     /// A random start: equal shares, probabilities uniform in `[0.2, 0.8]`, then normalised.
     pub fn set_random(&mut self, random: &mut impl Rng) {
         let classes = self.shape.classes;
-        let (shares, probabilities) = self.parameters.split_at_mut(classes);
+        let (shares, probabilities) = self.parameters.split_at_mut_checked(classes).unwrap_or_default();
         shares.fill(1.0 / classes as f64);
         for (_, column) in columns_mut(self.rows, classes, probabilities) {
             column.iter_mut().for_each(|value| *value = 0.2 + 0.6 * super::start::uniform(random));
@@ -139,7 +140,7 @@ impl<'a> Categorical<'a> {
     fn tabulate(&mut self) {
         let classes = self.shape.classes;
         let Some(probabilities) = self.parameters.get(classes..) else { return };
-        self.tables.copy_from_slice(probabilities);
+        copy(probabilities, self.tables);
         for (column, logs) in columns_mut(self.rows, classes, self.tables) {
             if self.active.contains(column) { ln_slice(logs) } else { logs.fill(0.0) }
         }
@@ -175,7 +176,7 @@ impl LatentClassModel for Categorical<'_> {
 
     #[inline(always)]
     fn expectation(&self, rows: Range<usize>, responsibilities: &mut [f64]) -> Result<f64, EmError> {
-        let classes = self.shape.classes;
+        let classes = self.shape.classes.max(1);
         check_length("responsibilities", responsibilities.len(), rows.len() * classes)?;
         for (row, out) in rows.clone().zip(responsibilities.chunks_exact_mut(classes)) {
             out.iter_mut().zip(self.shares()).for_each(|(out, share)| *out = libm::log(*share));
@@ -192,7 +193,7 @@ impl LatentClassModel for Categorical<'_> {
     /// Statistics: `[classes]` masses, `[cells, classes]` expected counts.
     #[inline(always)]
     fn accumulate(&self, rows: Range<usize>, responsibilities: &[f64], statistics: &mut [f64]) {
-        let classes = self.shape.classes;
+        let classes = self.shape.classes.max(1);
         let weights = self.facts.weights_of(rows.clone());
         let Some((masses, counts)) = statistics.split_at_mut_checked(classes) else { return };
         for (nth, (row, responsibilities)) in rows.zip(responsibilities.chunks_exact(classes)).enumerate() {
@@ -210,7 +211,7 @@ impl LatentClassModel for Categorical<'_> {
     #[inline(always)]
     fn maximize(&mut self, statistics: &[f64]) {
         let classes = self.shape.classes;
-        let (shares, probabilities) = self.parameters.split_at_mut(classes);
+        let (shares, probabilities) = self.parameters.split_at_mut_checked(classes).unwrap_or_default();
         let Some((masses, mut counts)) = statistics.split_at_checked(classes) else { return };
         super::start::estimate_shares(masses, self.prior.class_pseudocount, shares);
         for (column, probabilities) in columns_mut(self.rows, classes, probabilities) {

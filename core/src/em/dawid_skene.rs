@@ -17,7 +17,7 @@ pub use two_classes::{TwoClasses, two_classes_len};
 use rows::{add_any_rows, add_rows, any_log_joints, log_joints};
 
 use super::{EmError, LatentClassModel, ModelShape, RowFacts, check_length, check_number};
-use crate::numeric::{dot, ln_slice, softmax_rows, sum};
+use crate::numeric::{copy, dot, ln_slice, softmax_rows, sum};
 use crate::observations::Answers;
 
 /// Added to every count, so that no probability is zero: small enough to change no published figure.
@@ -95,11 +95,11 @@ impl<'a> DawidSkene<'a> {
         check_length("parameters", log_parameters.len(), shape.parameters_len())?;
         facts.check(answers.tasks(), shape.classes)?;
         prior.check(shape)?;
-        let (shares, table) = log_parameters.split_at_mut(shape.classes);
+        let (shares, table) = log_parameters.split_at_mut_checked(shape.classes).unwrap_or_default();
         shares.fill(-libm::log(shape.classes as f64));
         match prior.frozen_conditionals {
             Some(conditionals) => {
-                table.copy_from_slice(conditionals);
+                copy(conditionals, table);
                 ln_slice(table);
             }
             None => table.fill(-libm::log(shape.labels as f64)),
@@ -132,9 +132,10 @@ impl<'a> DawidSkene<'a> {
     pub fn set_probabilities(&mut self, shares: &[f64], conditionals: &[f64]) -> Result<(), EmError> {
         check_length("class shares", shares.len(), self.shape.classes)?;
         check_length("conditionals", conditionals.len(), self.shape.table_len())?;
-        let (log_shares, table) = self.log_parameters.split_at_mut(self.shape.classes);
-        log_shares.copy_from_slice(shares);
-        table.copy_from_slice(conditionals);
+        let (log_shares, table) =
+            self.log_parameters.split_at_mut_checked(self.shape.classes).unwrap_or_default();
+        copy(shares, log_shares);
+        copy(conditionals, table);
         self.take_logarithms();
         Ok(())
     }
@@ -153,7 +154,8 @@ impl<'a> DawidSkene<'a> {
     /// The maximisation, given the masses of the classes and counts `[cells, classes]` where the table is.
     #[inline(always)]
     fn maximize_counts(&mut self, masses: &[f64]) {
-        let (shares, table) = self.log_parameters.split_at_mut(self.shape.classes);
+        let (shares, table) =
+            self.log_parameters.split_at_mut_checked(self.shape.classes).unwrap_or_default();
         estimate_shares(&self.prior, masses, shares);
         if self.prior.frozen_conditionals.is_some() {
             return shares.iter_mut().for_each(|share| *share = libm::log(*share));
@@ -165,7 +167,8 @@ impl<'a> DawidSkene<'a> {
     /// Turns probabilities held in `log_parameters` into what the expectation adds.
     #[inline(always)]
     fn take_logarithms(&mut self) {
-        let (shares, table) = self.log_parameters.split_at_mut(self.shape.classes);
+        let (shares, table) =
+            self.log_parameters.split_at_mut_checked(self.shape.classes).unwrap_or_default();
         shares.iter_mut().for_each(|share| *share = libm::log(*share));
         ln_slice(table);
     }
@@ -204,7 +207,8 @@ impl Prior<'_> {
         };
         let of_worker = |worker: usize| {
             let of_class = |class: usize| {
-                let cells = || (class..table_len).step_by(shape.classes).map(|nth| pseudocount(worker, nth));
+                let cells =
+                    || (class..table_len).step_by(shape.classes.max(1)).map(|nth| pseudocount(worker, nth));
                 let total = cells().sum::<f64>();
                 cells().map(|count| count * libm::log(count / total)).sum::<f64>()
             };
@@ -226,7 +230,7 @@ impl Prior<'_> {
 #[inline(always)]
 fn estimate_conditionals(shape: DawidSkeneShape, prior: &Prior<'_>, table: &mut [f64]) {
     let table_len = shape.labels * shape.classes;
-    for (worker, table) in table.chunks_exact_mut(table_len).enumerate() {
+    for (worker, table) in table.chunks_exact_mut(table_len.max(1)).enumerate() {
         let constant = prior.constant();
         table.iter_mut().for_each(|value| *value += constant);
         for more in [prior.shared.unwrap_or(&[]), prior.earlier_of(worker * table_len, table_len)] {
@@ -273,7 +277,7 @@ impl LatentClassModel for DawidSkene<'_> {
     fn expectation(&self, rows: Range<usize>, responsibilities: &mut [f64]) -> Result<f64, EmError> {
         let classes = self.shape.classes;
         check_length("responsibilities", responsibilities.len(), rows.len() * classes)?;
-        let (shares, table) = self.log_parameters.split_at(classes);
+        let (shares, table) = self.log_parameters.split_at_checked(classes).unwrap_or_default();
         match classes {
             2 => log_joints::<2>(self.answers, rows.clone(), shares, table, responsibilities),
             3 => log_joints::<3>(self.answers, rows.clone(), shares, table, responsibilities),
@@ -320,7 +324,7 @@ impl LatentClassModel for DawidSkene<'_> {
 
     #[inline(always)]
     fn log_prior(&self) -> f64 {
-        let (shares, table) = self.log_parameters.split_at(self.shape.classes);
+        let (shares, table) = self.log_parameters.split_at_checked(self.shape.classes).unwrap_or_default();
         let mut total = 0.0;
         if self.prior.class_pseudocount > 0.0 {
             total += self.prior.class_pseudocount * shares.iter().sum::<f64>();
@@ -330,7 +334,7 @@ impl LatentClassModel for DawidSkene<'_> {
         }
         total += self.prior.constant() * sum(table) - self.log_prior_mode;
         let table_len = self.shape.labels * self.shape.classes;
-        for (worker, logs) in table.chunks_exact(table_len).enumerate() {
+        for (worker, logs) in table.chunks_exact(table_len.max(1)).enumerate() {
             total += dot(self.prior.shared.unwrap_or(&[]), logs);
             total += dot(self.prior.earlier_of(worker * table_len, table_len), logs);
         }

@@ -42,7 +42,7 @@ impl<'a> RowFacts<'a> {
         let Some(known) = self.known_classes.and_then(|known| known.get(rows)) else {
             return;
         };
-        for (row, &class) in values.chunks_exact_mut(classes).zip(known) {
+        for (row, &class) in values.chunks_exact_mut(classes.max(1)).zip(known) {
             if class != UNKNOWN {
                 let others = row.iter_mut().enumerate().filter(|&(other, _)| other != class as usize);
                 others.for_each(|(_, value)| *value = masked);

@@ -194,7 +194,7 @@ impl Classes<'_> {
     ) {
         for block in self.blocks::<L>() {
             let shares = block.of_classes::<L>(self.shares, 0.0).map(libm::log);
-            for row in log_joints.iter_mut().skip(block.place).step_by(block.of) {
+            for row in log_joints.iter_mut().skip(block.place).step_by(block.of.max(1)) {
                 *row = shares;
             }
             columns.add_logs(block, rows.clone(), log_joints);
@@ -210,14 +210,14 @@ impl Classes<'_> {
         let weights = self.facts.weights_of(rows.clone());
         let weight = |nth: usize| weights.and_then(|weights| weights.get(nth));
         let mut log_likelihood = 0.0;
-        for (nth, row) in values.chunks_exact_mut(blocks).enumerate() {
+        for (nth, row) in values.chunks_exact_mut(blocks.max(1)).enumerate() {
             let largest = row.iter().map(|lanes| fold(*lanes, larger)).fold(f64::NEG_INFINITY, larger);
             row.as_flattened_mut().iter_mut().for_each(|value| *value -= largest);
             log_likelihood += weight(nth).map_or(largest, |weight| weight * largest);
         }
         exp_slice(values.as_flattened_mut());
         let mut log_sums = LogSums::ZERO;
-        for (nth, row) in values.chunks_exact_mut(blocks).enumerate() {
+        for (nth, row) in values.chunks_exact_mut(blocks.max(1)).enumerate() {
             let sum = row.iter().map(|lanes| fold(*lanes, |a, b| a + b)).sum::<f64>();
             // A row that is impossible in all classes has NaN here: −∞ less −∞.
             if sum.is_nan() {
@@ -263,7 +263,7 @@ impl Classes<'_> {
         let Some((masses, counts)) = statistics.split_at_mut_checked(self.shares.len()) else { return };
         for block in self.blocks::<L>() {
             let mut mass = [0.0; L];
-            for row in responsibilities.iter().skip(block.place).step_by(block.of) {
+            for row in responsibilities.iter().skip(block.place).step_by(block.of.max(1)) {
                 add(&mut mass, row);
             }
             block.add_to(&mass, masses);
@@ -279,11 +279,11 @@ impl Classes<'_> {
         rows: Range<usize>,
         out: &mut [f64],
     ) {
-        let classes = self.shares.len();
+        let classes = self.shares.len().max(1);
         for LaneBlock { nth, .. } in self.blocks::<L>() {
             let block = LaneBlock { nth, place: 0, of: 1 };
             let shares = block.of_classes::<L>(self.shares, 0.0).map(libm::log);
-            for (few, out) in few_rows(rows.clone()).zip(out.chunks_mut(FEW_ROWS * classes)) {
+            for (few, out) in few_rows(rows.clone()).zip(out.chunks_mut(FEW_ROWS.saturating_mul(classes))) {
                 let mut memory = [shares; FEW_ROWS];
                 let Some(values) = memory.get_mut(..few.len()) else { continue };
                 columns.add_logs(block, few, values);
@@ -305,11 +305,13 @@ impl Classes<'_> {
         responsibilities: &[f64],
         statistics: &mut [f64],
     ) {
-        let classes = self.shares.len();
+        let classes = self.shares.len().max(1);
         let Some((masses, counts)) = statistics.split_at_mut_checked(classes) else { return };
         for LaneBlock { nth, .. } in self.blocks::<L>() {
             let block = LaneBlock { nth, place: 0, of: 1 };
-            for (few, given) in few_rows(rows.clone()).zip(responsibilities.chunks(FEW_ROWS * classes)) {
+            for (few, given) in
+                few_rows(rows.clone()).zip(responsibilities.chunks(FEW_ROWS.saturating_mul(classes)))
+            {
                 let mut memory = [[0.0; L]; FEW_ROWS];
                 let Some(values) = memory.get_mut(..few.len()) else { continue };
                 let weights = self.facts.weights_of(few.clone());

@@ -6,7 +6,7 @@
 use core::ops::Range;
 
 use super::{EmError, LatentClassModel, ModelShape, RowFacts, check_length, check_number};
-use crate::numeric::softmax_rows;
+use crate::numeric::{copy, softmax_rows};
 use crate::observations::Answers;
 
 /// Accuracies stay this far from 0 and 1.
@@ -79,8 +79,8 @@ impl<'a> OneCoin<'a> {
 
     /// Log class shares, accuracies, table.
     fn parts(&mut self) -> (&mut [f64], &mut [f64], &mut [f64]) {
-        let (shares, rest) = self.parameters.split_at_mut(self.answers.labels());
-        let (accuracies, table) = rest.split_at_mut(self.answers.workers());
+        let (shares, rest) = self.parameters.split_at_mut_checked(self.answers.labels()).unwrap_or_default();
+        let (accuracies, table) = rest.split_at_mut_checked(self.answers.workers()).unwrap_or_default();
         (shares, accuracies, table)
     }
 
@@ -103,12 +103,12 @@ impl LatentClassModel for OneCoin<'_> {
 
     #[inline(always)]
     fn expectation(&self, rows: Range<usize>, responsibilities: &mut [f64]) -> Result<f64, EmError> {
-        let (answers, classes) = (self.answers, self.answers.labels());
+        let (answers, classes) = (self.answers, self.answers.labels().max(1));
         check_length("responsibilities", responsibilities.len(), rows.len() * classes)?;
-        let (shares, rest) = self.parameters.split_at(classes);
+        let (shares, rest) = self.parameters.split_at_checked(classes).unwrap_or_default();
         let table = rest.get(answers.workers()..).unwrap_or(&[]).as_chunks::<2>().0;
         for (cells, out) in answers.rows(rows.clone()).zip(responsibilities.chunks_exact_mut(classes)) {
-            out.copy_from_slice(shares);
+            copy(shares, out);
             let mut all_wrong = 0.0;
             for &cell in cells {
                 let Some([wrong, right]) = table.get(answers.worker(cell)) else { continue };
@@ -127,7 +127,7 @@ impl LatentClassModel for OneCoin<'_> {
     /// Statistics: `[labels]` class masses, then `[workers, 2]` right answers and all answers.
     #[inline(always)]
     fn accumulate(&self, rows: Range<usize>, responsibilities: &[f64], statistics: &mut [f64]) {
-        let (answers, classes) = (self.answers, self.answers.labels());
+        let (answers, classes) = (self.answers, self.answers.labels().max(1));
         let weights = self.facts.weights_of(rows.clone());
         let Some((masses, counts)) = statistics.split_at_mut_checked(classes) else {
             return;

@@ -11,7 +11,8 @@
 use core::ops::Range;
 
 use super::dawid_skene::{DawidSkene, DawidSkeneShape};
-use crate::numeric::exp_slice;
+use crate::numeric::{copy, exp_slice};
+use crate::observations::Answers;
 
 /// Strengths are searched between these.
 const STRENGTHS: (f64, f64) = (1e-2, 1e6);
@@ -50,12 +51,11 @@ impl DawidSkene<'_> {
         {
             let weight = weights.and_then(|weights| weights.get(nth)).copied().unwrap_or(1.0);
             masses.iter_mut().zip(posterior).for_each(|(mass, value)| *mass += weight * value);
-            let same_worker = |a: &u32, b: &u32| answers.worker(*a) == answers.worker(*b);
-            if cells.chunk_by(same_worker).nth(1).is_none() {
+            if by_worker(answers, cells).nth(1).is_none() {
                 continue;
             }
-            for own_cells in cells.chunk_by(same_worker) {
-                scratch.copy_from_slice(posterior);
+            for own_cells in by_worker(answers, cells) {
+                copy(posterior, scratch);
                 for &own in own_cells {
                     let row = reciprocals.get(own as usize * classes..).unwrap_or(&[]);
                     scratch.iter_mut().zip(row).for_each(|(value, reciprocal)| *value *= reciprocal);
@@ -68,6 +68,18 @@ impl DawidSkene<'_> {
             }
         }
     }
+}
+
+/// Runs of a task's cells with one worker.
+fn by_worker<'a>(answers: Answers<'a>, cells: &'a [u32]) -> impl Iterator<Item = &'a [u32]> {
+    let mut rest = cells;
+    core::iter::from_fn(move || {
+        let worker = answers.worker(*rest.first()?);
+        let len = rest.iter().take_while(|&&cell| answers.worker(cell) == worker).count();
+        let (own, others) = rest.split_at_checked(len)?;
+        rest = others;
+        Some(own)
+    })
 }
 
 /// The crowd's confusion `P` `[labels, classes]` from everybody's counts.
@@ -163,7 +175,7 @@ fn log_evidence(shape: DawidSkeneShape, counts: &[f64], pooled: &[f64], strength
     for (nth, share) in pooled.iter().enumerate() {
         let expected = strength * share;
         let at_zero = libm::lgamma(expected);
-        for count in counts.iter().skip(nth).step_by(pooled.len()).filter(|&&count| count > 0.0) {
+        for count in counts.iter().skip(nth).step_by(pooled.len().max(1)).filter(|&&count| count > 0.0) {
             total += libm::lgamma(expected + count) - at_zero;
         }
     }

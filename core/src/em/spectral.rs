@@ -33,7 +33,7 @@ mod moments;
 mod scores;
 mod tensor;
 
-use crate::numeric::dot;
+use crate::numeric::{copy, dot};
 use crate::observations::Answers;
 use crate::small::{Column, add_scaled, assign, at};
 use core::fmt;
@@ -146,7 +146,7 @@ pub fn start(
     conditionals: &mut [f64],
     mut scratch: &mut [f64],
 ) -> Result<(), SpectralError> {
-    let (cells, classes) = (answers.cell_count(), answers.labels());
+    let (cells, classes) = (answers.cell_count(), answers.labels().max(1));
     if classes > MAX_LABELS {
         return Err(SpectralError::TooManyLabels(classes));
     }
@@ -215,7 +215,7 @@ impl<'a> Panel<'a> {
 
 /// Confusion tables from the dual vectors of the classes; `sum` `[K]` is scratch.
 fn tables(panel: Panel<'_>, scores: &[f64], duals: &[f64], conditionals: &mut [f64], sum: &mut [f64]) {
-    let classes = sum.len();
+    let classes = count_of(sum.len());
     conditionals.fill(0.0);
     for cells in panel.tasks() {
         let views = panel.sum_scores(cells, scores, sum);
@@ -233,7 +233,7 @@ fn tables(panel: Panel<'_>, scores: &[f64], duals: &[f64], conditionals: &mut [f
     for table in conditionals.chunks_exact_mut(square(classes)) {
         let answers: f64 = table.iter().step_by(classes).sum();
         for row in table.chunks_exact_mut(classes) {
-            sum.copy_from_slice(row);
+            copy(row, sum);
             let share = if answers > 0.0 { at(sum, 0) / answers } else { 1.0 / sum.len() as f64 };
             for (value, dual) in row.iter_mut().zip(duals.chunks_exact(classes)) {
                 *value = (dot(sum, dual) + TABLE_STRENGTH * share) / (answers + TABLE_STRENGTH);
@@ -260,7 +260,7 @@ fn order(
     pooled: &mut [f64],
     old: &mut [f64],
 ) {
-    let classes = class_shares.len();
+    let classes = count_of(class_shares.len());
     pooled.fill(0.0);
     for (table, counts) in conditionals.chunks_exact(square(classes)).zip(counts.chunks_exact(classes)) {
         add_scaled(pooled, counts.iter().sum(), table);
@@ -269,7 +269,7 @@ fn order(
     let columns = columns.get_mut(..classes).unwrap_or(&mut []);
     assign(pooled, columns);
     for row in conditionals.chunks_exact_mut(classes).chain([class_shares]) {
-        old.copy_from_slice(row);
+        copy(row, old);
         for (column, &value) in columns.iter().zip(&*old) {
             row.iter_mut().skip(column.row.unwrap_or(0)).take(1).for_each(|new| *new = value);
         }
@@ -284,6 +284,13 @@ fn cell_row(cell: u32, classes: usize) -> Range<usize> {
 
 const fn square(n: usize) -> usize {
     n * n
+}
+
+/// The classes that a slice has a value for. [`start`] lets 1 to [`MAX_LABELS`] pass; here the compiler sees it too.
+#[allow(clippy::manual_clamp, reason = "of `clamp` it does not see that nothing is 0")]
+#[inline(always)]
+fn count_of(len: usize) -> usize {
+    len.min(MAX_LABELS).max(1)
 }
 
 /// Takes the first `len` values off a slice; nothing if it is shorter, which [`start`] has excluded.

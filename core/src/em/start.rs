@@ -22,7 +22,7 @@ use crate::observations::Answers;
 /// assert_eq!(out, [1.0 / 3.0, 2.0 / 3.0, 0.5, 0.5]);
 /// ```
 pub fn vote_shares(answers: Answers<'_>, facts: RowFacts<'_>, rows: Range<usize>, out: &mut [f64]) {
-    let labels = answers.labels();
+    let labels = answers.labels().max(1);
     for (cells, votes) in answers.rows(rows.clone()).zip(out.chunks_exact_mut(labels)) {
         votes.fill(0.0);
         for &cell in cells {
@@ -83,7 +83,7 @@ pub fn random_probabilities(
     for value in conditionals.iter_mut() {
         *value = 0.2 + 0.6 * uniform(random);
     }
-    for rows in conditionals.chunks_exact_mut(labels * classes) {
+    for rows in conditionals.chunks_exact_mut((labels * classes).max(1)) {
         for class in 0..classes {
             let total = rows.iter().skip(class).step_by(classes).sum::<f64>();
             rows.iter_mut().skip(class).step_by(classes).for_each(|value| *value /= total);

@@ -72,7 +72,7 @@ pub fn step<M: LatentClassModel>(
     check_length("statistics", statistics.len(), shape.statistics)?;
     check_length("scratch", scratch.len(), step_scratch_len(shape))?;
     let share = batch.len() as f64 / shape.rows as f64;
-    let (of_batch, scratch) = scratch.split_at_mut(shape.statistics);
+    let (of_batch, scratch) = scratch.split_at_mut_checked(shape.statistics).unwrap_or_default();
     of_batch.fill(0.0);
     let log_likelihood = sweep(model, batch, of_batch, scratch)?;
     if share > 0.0 {

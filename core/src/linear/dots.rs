@@ -1,12 +1,12 @@
 //! Products for few rows: each output's weights are read once, in the order they lie in memory.
 
-use super::panel::weight_tile;
-use super::{Arith, DEPTH, TILE};
+use super::panel::widen_tile;
+use super::{Arith, DEPTH, Streams, TILE};
 use crate::matrix::{MatMut, MatRef};
 use crate::weights::{Element, Weights};
 
 /// Sums kept side by side.
-const LANES: usize = 64;
+const LANES: usize = 16;
 /// Rows that share a tile.
 const ROWS: usize = 6;
 /// Values between the copies of two rows.
@@ -28,19 +28,26 @@ pub(super) fn forward<A: Arith>(
     if x.rows() != 1 {
         return forward_rows::<A>(weights, x, out, floats);
     }
+    let (streams, x_row) = (Streams::new(weights.outputs()), x.values());
     match weights {
-        Weights::F32(matrix) => forward_row::<A, _>(matrix, x.values(), out.values()),
-        Weights::F16(matrix) => forward_row::<A, _>(matrix, x.values(), out.values()),
-        Weights::Bf16(matrix) => forward_row::<A, _>(matrix, x.values(), out.values()),
+        Weights::F32(matrix) => {
+            for step in streams.steps() {
+                let [sums] = A::f32_dots::<1>([x_row], streams.rows(matrix, step));
+                streams.add(step, sums, out.values());
+            }
+        }
+        Weights::F16(matrix) => {
+            for step in streams.steps() {
+                streams.add(step, A::f16_dots(x_row, streams.rows(matrix, step)), out.values());
+            }
+        }
+        Weights::Bf16(matrix) => {
+            for step in streams.steps() {
+                let sums = element_dots::<A, _>(x_row, streams.rows(matrix, step));
+                streams.add(step, sums, out.values());
+            }
+        }
         Weights::Int8(_) | Weights::Int4(_) => forward_rows::<A>(weights, x, out, floats),
-    }
-}
-
-/// One row: the weights are read in order and widened in registers.
-#[inline(always)]
-fn forward_row<A: Arith, E: Element + Default>(weights: MatRef<'_, E>, x: &[f32], out: &mut [f32]) {
-    for (out, weights) in out.iter_mut().zip(weights.each_row()) {
-        *out += dot::<A, E>(x, weights);
     }
 }
 
@@ -51,23 +58,24 @@ fn forward_row<A: Arith, E: Element + Default>(weights: MatRef<'_, E>, x: &[f32]
 fn forward_rows<A: Arith>(weights: Weights<'_>, x: MatRef<'_>, mut out: MatMut<'_>, floats: &mut [f32]) {
     let stride = x.columns() + APART;
     let (copies, floats) = floats.split_at_mut((x.rows() * stride).min(floats.len()));
-    for (copy, row) in copies.chunks_exact_mut(stride).zip(x.each_row()) {
+    for (copy, row) in copies.chunks_exact_mut(stride.max(1)).zip(x.each_row()) {
         copy.iter_mut().zip(row).for_each(|(copy, value)| *copy = *value);
     }
     let Ok(x) = MatRef::new(copies, x.rows(), stride) else { return };
-    for output in (0..weights.outputs()).step_by(TILE) {
+    let streams = Streams::new(weights.outputs());
+    for step in streams.steps() {
         for first in (0..weights.inputs()).step_by(DEPTH) {
             let depth = (weights.inputs() - first).min(DEPTH);
-            let tile = weight_tile(weights, output, (first, depth), floats);
+            let tile = widen_tile(weights, streams.outputs(step), (first, depth), floats);
             for start in (0..x.rows()).step_by(ROWS) {
-                let at = (start, first, output);
+                let (at, to) = ((start, first), (streams, step));
                 match (x.rows() - start).min(ROWS) {
-                    6 => add_tile::<A, 6>(tile, x, at, out.as_mut()),
-                    5 => add_tile::<A, 5>(tile, x, at, out.as_mut()),
-                    4 => add_tile::<A, 4>(tile, x, at, out.as_mut()),
-                    3 => add_tile::<A, 3>(tile, x, at, out.as_mut()),
-                    2 => add_tile::<A, 2>(tile, x, at, out.as_mut()),
-                    _ => add_tile::<A, 1>(tile, x, at, out.as_mut()),
+                    6 => add_tile::<A, 6>(tile, x, at, to, out.as_mut()),
+                    5 => add_tile::<A, 5>(tile, x, at, to, out.as_mut()),
+                    4 => add_tile::<A, 4>(tile, x, at, to, out.as_mut()),
+                    3 => add_tile::<A, 3>(tile, x, at, to, out.as_mut()),
+                    2 => add_tile::<A, 2>(tile, x, at, to, out.as_mut()),
+                    _ => add_tile::<A, 1>(tile, x, at, to, out.as_mut()),
                 }
             }
         }
@@ -78,7 +86,8 @@ fn forward_rows<A: Arith>(weights: Weights<'_>, x: MatRef<'_>, mut out: MatMut<'
 fn add_tile<A: Arith, const M: usize>(
     tile: [&[f32]; TILE],
     x: MatRef<'_>,
-    (start, first, output): (usize, usize, usize),
+    (start, first): (usize, usize),
+    (streams, step): (Streams, usize),
     mut out: MatMut<'_>,
 ) {
     let depth = tile[0].len();
@@ -86,7 +95,7 @@ fn add_tile<A: Arith, const M: usize>(
     let sums = A::f32_dots::<M>(core::array::from_fn(row), tile);
     let columns = out.columns().max(1);
     for (out, sums) in out.values().chunks_exact_mut(columns).skip(start).zip(sums) {
-        out.iter_mut().skip(output).zip(sums).for_each(|(out, sum)| *out += sum);
+        streams.add(step, sums, out);
     }
 }
 
@@ -96,31 +105,39 @@ pub(super) fn f32_dots<A: Arith + ?Sized, const M: usize>(
     x: [&[f32]; M],
     w: [&[f32]; TILE],
 ) -> [[f32; TILE]; M] {
-    x.map(|x| w.map(|w| dot::<A, f32>(x, w)))
+    x.map(|x| element_dots::<A, f32>(x, w))
 }
 
+/// `[n]`: `Σ x · w[n]`, the outputs side by side.
 #[inline(always)]
-fn dot<A: Arith + ?Sized, E: Element + Default>(x: &[f32], weights: &[E]) -> f32 {
+pub(super) fn element_dots<A: Arith + ?Sized, E: Element + Default>(
+    x: &[f32],
+    [w0, w1, w2, w3]: [&[E]; TILE],
+) -> [f32; TILE] {
     let (x_steps, x_rest) = x.as_chunks::<LANES>();
-    let (steps, rest) = weights.as_chunks::<LANES>();
-    let mut sums = [0.0; LANES];
-    for (x, weights) in x_steps.iter().zip(steps) {
-        add_products::<A, E>(x, weights, &mut sums);
+    let mut sums = [[0.0; LANES]; TILE];
+    let [(w0, rest0), (w1, rest1), (w2, rest2), (w3, rest3)] =
+        [w0, w1, w2, w3].map(|w| w.as_chunks::<LANES>());
+    for ((((x, w0), w1), w2), w3) in x_steps.iter().zip(w0).zip(w1).zip(w2).zip(w3) {
+        add_products::<A, E>(x, [w0, w1, w2, w3], &mut sums);
     }
-    if !rest.is_empty() {
-        add_products::<A, E>(&padded(x_rest), &padded(rest), &mut sums);
+    if !x_rest.is_empty() {
+        let rest = [rest0, rest1, rest2, rest3].map(padded);
+        add_products::<A, E>(&padded(x_rest), rest.each_ref(), &mut sums);
     }
-    sum(sums)
+    sums.map(sum)
 }
 
 #[inline(always)]
 fn add_products<A: Arith + ?Sized, E: Element>(
     x: &[f32; LANES],
-    weights: &[E; LANES],
-    sums: &mut [f32; LANES],
+    weights: [&[E; LANES]; TILE],
+    sums: &mut [[f32; LANES]; TILE],
 ) {
-    for ((sum, x), weight) in sums.iter_mut().zip(x).zip(weights) {
-        *sum = A::fma(*x, weight.to_f32_lanes(), *sum);
+    for (sums, weights) in sums.iter_mut().zip(weights) {
+        for ((sum, x), weight) in sums.iter_mut().zip(x).zip(weights) {
+            *sum = A::fma(*x, weight.to_f32_lanes(), *sum);
+        }
     }
 }
 

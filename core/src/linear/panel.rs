@@ -28,7 +28,8 @@ pub(super) fn forward<A: Arith>(
             let depth = (x.columns() - first).min(DEPTH);
             pack(x, first, depth, panels);
             for output in (0..weights.outputs()).step_by(TILE) {
-                let tile = weight_tile(weights, output, (first, depth), widened);
+                let outputs = core::array::from_fn(|n| output + n);
+                let tile = widen_tile(weights, outputs, (first, depth), widened);
                 add_tile::<A>(tile, output, panels, out.as_mut());
             }
         }
@@ -61,22 +62,21 @@ fn transpose(x: MatRef<'_>, (start, first): (usize, usize), panel: &mut [[f32; P
     }
 }
 
-/// Inputs `first..first + depth` of [`TILE`] outputs; the last one repeats where there are fewer.
+/// Inputs `first..first + depth` of some outputs; the last one stands for those that are not there.
 #[inline(always)]
-pub(super) fn weight_tile<'a>(
+pub(super) fn widen_tile<'a>(
     weights: Weights<'a>,
-    output: usize,
+    outputs: [usize; TILE],
     (first, depth): (usize, usize),
     widened: &'a mut [f32],
 ) -> [&'a [f32]; TILE] {
     let last = weights.outputs().saturating_sub(1);
-    let nth = |n: usize| (output + n).min(last);
     if let Weights::F32(matrix) = weights {
-        let row = |n| matrix.row(nth(n)).and_then(|row| row.get(first..first + depth));
-        return core::array::from_fn(|n| row(n).unwrap_or_default());
+        let row = |output: usize| matrix.row(output.min(last)).and_then(|row| row.get(first..first + depth));
+        return outputs.map(|output| row(output).unwrap_or_default());
     }
-    for (n, row) in widened.chunks_exact_mut(depth.max(1)).take(TILE).enumerate() {
-        weights.widen(nth(n), first, row);
+    for (output, row) in outputs.into_iter().zip(widened.chunks_exact_mut(depth.max(1))) {
+        weights.widen(output.min(last), first, row);
     }
     core::array::from_fn(|n| widened.get(n * depth..(n + 1) * depth).unwrap_or_default())
 }

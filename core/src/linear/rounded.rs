@@ -3,15 +3,36 @@
 //! Each sum goes over the inputs in the same order whichever rows share a tile: a row's result does not
 //! depend on the others.
 
-use super::{Arith, TILE};
+use super::{Arith, LinearShape, PANEL, Scratch, ScratchLen, Streams, TILE};
 use crate::arch::{RoundedRow, RoundedWeights4};
 use crate::matrix::{MatMut, MatRef};
-use crate::weights::{GROUP, Int4, Int8, round_small, round_to_bf16};
+use crate::weights::{GROUP, Int4, Int8, Weights, round_to_bf16, round_to_i8};
 
 /// Rows that are rounded together.
-pub(super) const ROWS: usize = 128;
+pub(super) const ROWS: usize = PANEL;
 /// Rounded rows are zero-padded to a multiple of this.
 pub(super) const STEP: usize = 128;
+/// Bytes for each input of a single row, beside its rounded values.
+const PREPARED: usize = 2;
+
+/// The memory [`forward`] works in.
+pub(super) fn scratch_len(shape: LinearShape) -> ScratchLen {
+    let padded = shape.inputs.next_multiple_of(STEP);
+    let rounded = shape.rows.min(ROWS) * padded;
+    let prepared = if shape.rows > 0 { PREPARED * padded } else { 0 };
+    ScratchLen { floats: rounded / GROUP, halves: rounded, bytes: rounded + prepared }
+}
+
+/// `out += round(x) · weightsᵀ`.
+#[inline(always)]
+pub(super) fn forward<A: Arith>(weights: Weights<'_>, x: MatRef<'_>, out: MatMut<'_>, scratch: Scratch<'_>) {
+    match weights {
+        Weights::Bf16(weights) => bf16::<A>(weights, x, out, scratch.halves),
+        Weights::Int8(weights) => int8::<A>(weights, x, out, (scratch.bytes, scratch.floats)),
+        Weights::Int4(weights) => int4::<A>(weights, x, out, (scratch.bytes, scratch.floats)),
+        Weights::F32(_) | Weights::F16(_) => {}
+    }
+}
 
 /// A format: how a row of it is reached, and how tiles of it are summed.
 trait Format<'a>: Copy {
@@ -20,8 +41,9 @@ trait Format<'a>: Copy {
     /// Rows that share a tile at most.
     const ROWS: usize;
 
-    /// `[m][n]`: rows `m` against outputs `output + n`; the last one repeats where there are fewer.
-    fn dots<A: Arith, const M: usize>(self, rows: [Self::Row; M], output: usize) -> [[f32; TILE]; M];
+    /// `[m][n]`: rows `m` against the outputs.
+    fn dots<A: Arith, const M: usize>(self, rows: [Self::Row; M], outputs: [usize; TILE])
+    -> [[f32; TILE]; M];
 
     /// What the sums of an output are multiplied by.
     fn scale(self, output: usize) -> f32;
@@ -32,10 +54,12 @@ impl<'a> Format<'a> for MatRef<'a, half::bf16> {
     const ROWS: usize = 6;
 
     #[inline(always)]
-    fn dots<A: Arith, const M: usize>(self, rows: [Self::Row; M], output: usize) -> [[f32; TILE]; M] {
-        let last = self.rows().saturating_sub(1);
-        let row = |n: usize| self.row((output + n).min(last)).unwrap_or_default();
-        A::bf16_dots::<M>(rows, core::array::from_fn(row))
+    fn dots<A: Arith, const M: usize>(
+        self,
+        rows: [Self::Row; M],
+        outputs: [usize; TILE],
+    ) -> [[f32; TILE]; M] {
+        A::bf16_dots::<M>(rows, outputs.map(|output| self.row(output).unwrap_or_default()))
     }
 
     #[inline(always)]
@@ -49,10 +73,12 @@ impl<'a> Format<'a> for Int8<'a> {
     const ROWS: usize = 4;
 
     #[inline(always)]
-    fn dots<A: Arith, const M: usize>(self, rows: [Self::Row; M], output: usize) -> [[f32; TILE]; M] {
-        let last = self.scales().len().saturating_sub(1);
-        let row = |n: usize| self.values().row((output + n).min(last)).unwrap_or_default();
-        A::int8_dots::<M>(rows, core::array::from_fn(row))
+    fn dots<A: Arith, const M: usize>(
+        self,
+        rows: [Self::Row; M],
+        outputs: [usize; TILE],
+    ) -> [[f32; TILE]; M] {
+        A::int8_dots::<M>(rows, outputs.map(|output| self.values().row(output).unwrap_or_default()))
     }
 
     #[inline(always)]
@@ -66,13 +92,16 @@ impl<'a> Format<'a> for Int4<'a> {
     const ROWS: usize = 4;
 
     #[inline(always)]
-    fn dots<A: Arith, const M: usize>(self, rows: [Self::Row; M], output: usize) -> [[f32; TILE]; M] {
-        let last = self.scales().rows().saturating_sub(1);
-        let row = |n: usize| RoundedWeights4 {
-            nibbles: self.nibbles().row(n).unwrap_or_default(),
-            scales: self.scales().row(n).unwrap_or_default(),
+    fn dots<A: Arith, const M: usize>(
+        self,
+        rows: [Self::Row; M],
+        outputs: [usize; TILE],
+    ) -> [[f32; TILE]; M] {
+        let row = |output: usize| RoundedWeights4 {
+            nibbles: self.nibbles().row(output).unwrap_or_default(),
+            scales: self.scales().row(output).unwrap_or_default(),
         };
-        A::int4_dots::<M>(rows, core::array::from_fn(|n| row((output + n).min(last))))
+        A::int4_dots::<M>(rows, outputs.map(row))
     }
 
     #[inline(always)]
@@ -81,9 +110,8 @@ impl<'a> Format<'a> for Int4<'a> {
     }
 }
 
-/// `out += round(x) · weightsᵀ`.
 #[inline(always)]
-pub(super) fn bf16<A: Arith>(
+fn bf16<A: Arith>(
     weights: MatRef<'_, half::bf16>,
     x: MatRef<'_>,
     mut out: MatMut<'_>,
@@ -93,49 +121,75 @@ pub(super) fn bf16<A: Arith>(
     for start in (0..x.rows()).step_by(ROWS) {
         let rows = start..x.rows().min(start + ROWS);
         let (Ok(x), Ok(out)) = (x.row_range(rows.clone()), out.row_range(rows)) else { continue };
-        for (row, rounded) in x.each_row().zip(halves.chunks_exact_mut(padded.max(1))) {
-            rounded.fill(half::bf16::ZERO);
-            rounded.iter_mut().zip(row).for_each(|(out, value)| *out = round_to_bf16(*value));
-        }
+        round_rows_to_bf16(x, halves);
         let row = |r: usize| halves.get(r * padded..(r + 1) * padded).unwrap_or_default();
         add_products::<A, _>(weights, weights.rows(), row, out);
     }
 }
 
-/// `out += round(x) · weightsᵀ`.
 #[inline(always)]
-pub(super) fn int8<A: Arith>(
+fn int8<A: Arith>(
     weights: Int8<'_>,
     x: MatRef<'_>,
     mut out: MatMut<'_>,
     (bytes, scales): (&mut [i8], &mut [f32]),
 ) {
+    let blocks = x.columns().next_multiple_of(STEP) / GROUP;
     for start in (0..x.rows()).step_by(ROWS) {
         let rows = start..x.rows().min(start + ROWS);
         let (Ok(x), Ok(out)) = (x.row_range(rows.clone()), out.row_range(rows)) else { continue };
-        round_rows(x, bytes, scales);
+        round_rows(x, bytes, |row, block, scale, _| set(scales, row * blocks + block, scale));
         let row = |r| rounded_row(x.columns(), bytes, scales, r);
         add_products::<A, _>(weights, weights.values().rows(), row, out);
     }
 }
 
-/// `out += round(x) · weightsᵀ`.
 #[inline(always)]
-pub(super) fn int4<A: Arith>(
+fn int4<A: Arith>(
     weights: Int4<'_>,
     x: MatRef<'_>,
     mut out: MatMut<'_>,
     (bytes, scales): (&mut [i8], &mut [f32]),
 ) {
+    let blocks = x.columns().next_multiple_of(STEP) / GROUP;
+    if x.rows() == 1 && x.columns().is_multiple_of(STEP) {
+        let (bytes, memory) = bytes.split_at_mut(x.columns().min(bytes.len()));
+        round_rows(x, bytes, |row, block, scale, _| set(scales, row * blocks + block, scale));
+        A::int4_row(rounded_row(x.columns(), bytes, scales, 0), weights, memory, out.values());
+        return;
+    }
     for start in (0..x.rows()).step_by(ROWS) {
         let rows = start..x.rows().min(start + ROWS);
         let (Ok(x), Ok(out)) = (x.row_range(rows.clone()), out.row_range(rows)) else { continue };
-        round_rows(x, bytes, scales);
+        round_rows(x, bytes, |row, block, scale, _| set(scales, row * blocks + block, scale));
         let row = |r| rounded_row(x.columns(), bytes, scales, r);
         add_products::<A, _>(weights, weights.scales().rows(), row, out);
     }
 }
 
+/// `out += x · weightsᵀ` for a row that is rounded already.
+#[inline(always)]
+pub(super) fn int4_row<A: Arith + ?Sized>(x: RoundedRow<'_>, weights: Int4<'_>, out: &mut [f32]) {
+    let streams = Streams::new(weights.scales().rows());
+    for step in streams.steps() {
+        let (nibbles, scales) = (streams.rows(weights.nibbles(), step), streams.rows(weights.scales(), step));
+        let mut rows = [RoundedWeights4 { nibbles: &[], scales: &[] }; TILE];
+        for ((row, nibbles), scales) in rows.iter_mut().zip(nibbles).zip(scales) {
+            *row = RoundedWeights4 { nibbles, scales };
+        }
+        let [sums] = A::int4_dots::<1>([x], rows);
+        streams.add(step, sums, out);
+    }
+}
+
+#[inline(always)]
+fn set(values: &mut [f32], place: usize, value: f32) {
+    if let Some(out) = values.get_mut(place) {
+        *out = value;
+    }
+}
+
+#[inline(always)]
 fn rounded_row<'a>(columns: usize, bytes: &'a [i8], scales: &'a [f32], row: usize) -> RoundedRow<'a> {
     let padded = columns.next_multiple_of(STEP);
     let blocks = padded / GROUP;
@@ -145,24 +199,73 @@ fn rounded_row<'a>(columns: usize, bytes: &'a [i8], scales: &'a [f32], row: usiz
     }
 }
 
+/// Rows of `x` as bf16, each zero-padded to a multiple of [`STEP`].
+#[inline(always)]
+pub(super) fn round_rows_to_bf16(x: MatRef<'_>, halves: &mut [half::bf16]) {
+    let padded = x.columns().next_multiple_of(STEP).max(STEP);
+    for (row, rounded) in x.each_row().zip(halves.chunks_exact_mut(padded)) {
+        let (values, rest) = rounded.split_at_mut(row.len().min(padded));
+        values.iter_mut().zip(row).for_each(|(out, value)| *out = round_to_bf16(*value));
+        rest.fill(half::bf16::ZERO);
+    }
+}
+
+/// Rows of `x` in int8, each zero-padded to a multiple of [`STEP`]; `set(row, block, scale, total)` gets each block's scale and
+/// the sum of its values.
+///
 /// Per block of 32: `scale = max |x| / 127`, `value = round(x / scale)`.
 #[inline(always)]
-#[allow(clippy::cast_possible_truncation, reason = "rounded values lie within ±127")]
-fn round_rows(x: MatRef<'_>, bytes: &mut [i8], scales: &mut [f32]) {
+pub(super) fn round_rows(x: MatRef<'_>, bytes: &mut [i8], mut set: impl FnMut(usize, usize, f32, f32)) {
     let padded = x.columns().next_multiple_of(STEP).max(STEP);
-    let rows = bytes.chunks_exact_mut(padded).zip(scales.chunks_exact_mut(padded / GROUP));
-    for (row, (bytes, scales)) in x.each_row().zip(rows) {
-        bytes.fill(0);
-        scales.fill(0.0);
-        for ((block, out), scale) in row.chunks(GROUP).zip(bytes.chunks_mut(GROUP)).zip(scales) {
-            let magnitude = block.iter().fold(0.0, |most: f32, value| most.max(value.abs()));
-            let inverse = if magnitude > 0.0 { 127.0 / magnitude } else { 0.0 };
-            out.iter_mut().zip(block).for_each(|(out, value)| *out = round_small(value * inverse) as i8);
-            // A NaN, which `max` passes over, and an infinity reach the result through the scale.
-            let sum: f32 = block.iter().map(|value| value * 0.0).sum();
-            *scale = magnitude / 127.0 + sum;
+    for (row, (values, bytes)) in x.each_row().zip(bytes.chunks_exact_mut(padded)).enumerate() {
+        let (blocks, rest) = values.as_chunks::<GROUP>();
+        let mut last = [0.0; GROUP];
+        last.iter_mut().zip(rest).for_each(|(out, value)| *out = *value);
+        let padding = core::iter::once(&last).chain(core::iter::repeat(&[0.0; GROUP]));
+        let outs = bytes.as_chunks_mut::<GROUP>().0.iter_mut();
+        for (block, (values, out)) in blocks.iter().chain(padding).zip(outs).enumerate() {
+            let (scale, total) = round_block(values, out);
+            set(row, block, scale, total);
         }
     }
+}
+
+/// Parts that the largest of a block is sought in: a register of 64 bytes.
+const LANES: usize = 16;
+
+/// Writes the values; returns the scale, and the sum of the values.
+#[inline(always)]
+fn round_block(block: &[f32; GROUP], out: &mut [i8; GROUP]) -> (f32, f32) {
+    let (low, high) = block.split_at(LANES);
+    let mut most = [0_u32; LANES];
+    for ((most, low), high) in most.iter_mut().zip(low).zip(high) {
+        // The order of bits is that of magnitudes, with infinity and NaN behind all numbers.
+        *most = (low.to_bits() & 0x7fff_ffff).max(high.to_bits() & 0x7fff_ffff);
+    }
+    let magnitude = f32::from_bits(fold(most, u32::max));
+    let inverse = if magnitude > 0.0 { 127.0 / magnitude } else { 0.0 };
+    let mut totals = [0.0; LANES];
+    for (values, outs) in block.as_chunks::<LANES>().0.iter().zip(out.as_chunks_mut::<LANES>().0) {
+        for ((value, out), total) in values.iter().zip(outs).zip(&mut totals) {
+            let (rounded, byte) = round_to_i8(value * inverse);
+            *total += rounded;
+            *out = byte;
+        }
+    }
+    // What is no number, or infinite, reaches the result through the scale.
+    (magnitude / 127.0 + magnitude * 0.0, fold(totals, |a, b| a + b))
+}
+
+/// Folds halves until one is left.
+#[inline(always)]
+fn fold<T: Copy>(mut parts: [T; LANES], both: impl Fn(T, T) -> T) -> T {
+    let mut width = LANES / 2;
+    while width > 0 {
+        let (low, high) = parts.split_at_mut(width);
+        low.iter_mut().zip(high).for_each(|(low, high)| *low = both(*low, *high));
+        width /= 2;
+    }
+    parts[0]
 }
 
 /// Walks the outputs, and for each tile of them the rows.
@@ -173,17 +276,17 @@ fn add_products<'a, A: Arith, F: Format<'a>>(
     row: impl Fn(usize) -> F::Row,
     mut out: MatMut<'_>,
 ) {
-    let rows = out.rows();
-    for output in (0..outputs).step_by(TILE) {
+    let (rows, streams) = (out.rows(), Streams::new(outputs));
+    for step in streams.steps() {
         for start in (0..rows).step_by(F::ROWS) {
-            let out = out.as_mut();
+            let (to, out) = ((streams, step), out.as_mut());
             match (rows - start).min(F::ROWS) {
-                6 if F::ROWS >= 6 => add_tile::<A, F, 6>(format, &row, (start, output), out),
-                5 if F::ROWS >= 5 => add_tile::<A, F, 5>(format, &row, (start, output), out),
-                4 => add_tile::<A, F, 4>(format, &row, (start, output), out),
-                3 => add_tile::<A, F, 3>(format, &row, (start, output), out),
-                2 => add_tile::<A, F, 2>(format, &row, (start, output), out),
-                _ => add_tile::<A, F, 1>(format, &row, (start, output), out),
+                6 if F::ROWS >= 6 => add_tile::<A, F, 6>(format, &row, start, to, out),
+                5 if F::ROWS >= 5 => add_tile::<A, F, 5>(format, &row, start, to, out),
+                4 => add_tile::<A, F, 4>(format, &row, start, to, out),
+                3 => add_tile::<A, F, 3>(format, &row, start, to, out),
+                2 => add_tile::<A, F, 2>(format, &row, start, to, out),
+                _ => add_tile::<A, F, 1>(format, &row, start, to, out),
             }
         }
     }
@@ -193,14 +296,16 @@ fn add_products<'a, A: Arith, F: Format<'a>>(
 fn add_tile<'a, A: Arith, F: Format<'a>, const M: usize>(
     format: F,
     row: &impl Fn(usize) -> F::Row,
-    (start, output): (usize, usize),
+    start: usize,
+    (streams, step): (Streams, usize),
     mut out: MatMut<'_>,
 ) {
-    let sums = format.dots::<A, M>(core::array::from_fn(|m| row(start + m)), output);
+    let outputs = streams.outputs(step);
+    let scales = outputs.map(|output| format.scale(output));
+    let sums = format.dots::<A, M>(core::array::from_fn(|m| row(start + m)), outputs);
     let columns = out.columns().max(1);
-    for (out, sums) in out.values().chunks_exact_mut(columns).skip(start).zip(sums) {
-        for ((n, out), sum) in out.iter_mut().enumerate().skip(output).zip(sums) {
-            *out += sum * format.scale(n);
-        }
+    for (out, mut sums) in out.values().chunks_exact_mut(columns).skip(start).zip(sums) {
+        sums.iter_mut().zip(scales).for_each(|(sum, scale)| *sum *= scale);
+        streams.add(step, sums, out);
     }
 }

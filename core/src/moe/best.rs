@@ -92,49 +92,6 @@ impl<R: Real> Cut<R> {
     }
 }
 
-/// Sorts `0..order.len()`'s numbers so that `before(a, b)` puts `a` first: heap sort, which needs no memory and cannot fail.
-///
-/// Ties go to the lower number, so the order is the one a stable sort gives.
-pub(super) fn sort_by(order: &mut [u32], before: impl Fn(u32, u32) -> bool) {
-    // The root of the heap is what comes last.
-    let later = |a: u32, b: u32| before(b, a) || (!before(a, b) && a > b);
-    for root in (0..order.len() / 2).rev() {
-        sift_down(order, root, &later);
-    }
-    for end in (1..order.len()).rev() {
-        if let Some(heap) = order.get_mut(..=end) {
-            swap(heap, 0, end);
-        }
-        if let Some(heap) = order.get_mut(..end) {
-            sift_down(heap, 0, &later);
-        }
-    }
-}
-
-fn sift_down(heap: &mut [u32], mut root: usize, later: &impl Fn(u32, u32) -> bool) {
-    loop {
-        let mut child = 2 * root + 1;
-        let Some(&left) = heap.get(child) else {
-            return;
-        };
-        let mut last = left;
-        if let Some(&right) = heap.get(child + 1).filter(|&&right| later(right, left)) {
-            (child, last) = (child + 1, right);
-        }
-        if !heap.get(root).is_some_and(|&parent| later(last, parent)) {
-            return;
-        }
-        swap(heap, root, child);
-        root = child;
-    }
-}
-
-fn swap(values: &mut [u32], a: usize, b: usize) {
-    if let Ok([a, b]) = values.get_disjoint_mut([a, b]) {
-        core::mem::swap(a, b);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -177,9 +134,6 @@ mod tests {
                     assert_eq!(taken, expected[..kept].contains(&place), "seed {seed}, {kept} kept: {place}");
                 }
             }
-            let mut order = numbered::<40>();
-            sort_by(&mut order, |a, b| values[a as usize] > values[b as usize]);
-            assert_eq!(order, expected, "seed {seed}");
         }
     }
 

@@ -204,7 +204,8 @@ impl<'a> GroupedRows<'a> {
     pub fn new(rows: MatRef<'a>, expert_offsets: &'a [u32]) -> Result<Self, ExpertsError> {
         let ends = (expert_offsets.first(), expert_offsets.last());
         let spans = matches!(ends, (Some(0), Some(&last)) if last as usize == rows.rows());
-        if !spans || !expert_offsets.is_sorted() {
+        let rise = expert_offsets.iter().zip(expert_offsets.iter().skip(1)).all(|(start, end)| start <= end);
+        if !spans || !rise {
             return Err(ExpertsError::Offsets { rows: rows.rows() });
         }
         Ok(Self { rows, expert_offsets })
@@ -251,8 +252,8 @@ impl<'a> FfnCache<'a> {
     pub fn new(shape: FfnShape, memory: &'a mut [f32]) -> Result<Self, ShapeError> {
         check_length("the cache", memory.len(), shape.cache_len())?;
         let (gate_dim, len) = (if shape.gated { shape.ffn_dim } else { 0 }, shape.rows * shape.ffn_dim);
-        let (gate, rest) = memory.split_at_mut(shape.rows * gate_dim);
-        let (up, hidden) = rest.split_at_mut(len);
+        let (gate, rest) = memory.split_at_mut_checked(shape.rows * gate_dim).unwrap_or_default();
+        let (up, hidden) = rest.split_at_mut_checked(len).unwrap_or_default();
         Ok(Self {
             gate: MatMut::new(gate, shape.rows, gate_dim)?,
             up: MatMut::new(up, shape.rows, shape.ffn_dim)?,

@@ -2,8 +2,8 @@
 
 use rand_core::Rng;
 
-use super::best::sort_by;
 use super::error::{RouterError, check_length};
+use crate::sort::sort_by;
 
 /// Gives every token of the vocabulary a random expert. `table` is `[vocabulary]`.
 pub fn random_table(random: &mut impl Rng, experts: u32, table: &mut [u32]) -> Result<(), RouterError> {

@@ -1,11 +1,11 @@
 //! Who is placed first where an expert has less room than slots.
 
-use super::best::sort_by;
 use super::config::Router;
 use super::error::{RouterError, check_length};
 use super::routing::{RoutingCache, RoutingShape};
 use super::rows::blocks_of_mut;
 use crate::real::Real;
+use crate::sort::sort_by;
 
 /// Which slots are placed first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

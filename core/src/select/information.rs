@@ -85,6 +85,7 @@ impl Estimator {
             Self::Plain => smoothed_information(counts, labels, JOINT_FLOOR * tasks),
             Self::Weighted => mutual_information(counts, labels) * both / tasks,
             Self::MillerMadow => {
+                let labels = labels.max(1);
                 let cells = counts.iter().filter(|&&count| count > 0.0).count();
                 let rows =
                     counts.chunks_exact(labels).filter(|row| row.iter().any(|&count| count > 0.0)).count();

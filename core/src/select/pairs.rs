@@ -1,10 +1,9 @@
 //! Tables of answer pairs, one worker at a time.
 
-use core::cmp::Ordering;
-
 use super::Estimator;
 use crate::em::{EmError, check_length};
 use crate::observations::{Answers, WorkerTasks};
+use crate::sort::sort_by;
 
 /// Where the pairs of answers come from: all tasks alike, or each task by its posterior.
 #[derive(Clone, Copy, Debug)]
@@ -139,7 +138,7 @@ pub fn order_by_information(information: &[f64], order: &mut [u32]) {
     }
     let known = |worker: u32| information.get(worker as usize).copied().filter(|value| !value.is_nan());
     let of = |worker: u32| known(worker).unwrap_or(f64::NEG_INFINITY);
-    order.sort_unstable_by(|&a, &b| of(b).partial_cmp(&of(a)).unwrap_or(Ordering::Equal).then(a.cmp(&b)));
+    sort_by(order, |a, b| of(a) > of(b));
 }
 
 #[cfg(test)]

@@ -43,7 +43,7 @@ pub fn split_directions(
 ) -> Result<(), EmError> {
     check_length("pair table", counts.len(), u.len() * v.len())?;
     check_length("scratch", scratch.len(), split_scratch_len(u.len(), v.len()))?;
-    let (centred, scratch) = scratch.split_at_mut(counts.len());
+    let (centred, scratch) = scratch.split_at_mut_checked(counts.len()).unwrap_or_default();
     centred_dependence(counts, v.len(), centred);
     // The smaller of H·Hᵀ and Hᵀ·H has the same leading value.
     if u.len() <= v.len() {
@@ -85,18 +85,19 @@ fn centred_dependence(counts: &[f64], levels: usize, out: &mut [f64]) {
 /// The leading eigenvector of `H·Hᵀ`, or of `Hᵀ·H`, for `H` `[·, levels]`.
 fn leading_direction(h: &[f64], levels: usize, transposed: bool, out: &mut [f64], scratch: &mut [f64]) {
     let n = out.len();
-    let (square, vectors) = scratch.split_at_mut(n * n);
+    let (square, vectors) = scratch.split_at_mut_checked(n * n).unwrap_or_default();
     let entry = |line: usize, place: usize| {
         let index = if transposed { place * levels + line } else { line * levels + place };
         h.get(index).copied().unwrap_or(0.0)
     };
     let places = h.len() / n.max(1);
     for (place, value) in square.iter_mut().enumerate() {
-        *value = (0..places).map(|other| entry(place / n, other) * entry(place % n, other)).sum();
+        let (line, column) = (place / n.max(1), place % n.max(1));
+        *value = (0..places).map(|other| entry(line, other) * entry(column, other)).sum();
     }
     eigen(square, n, vectors);
     let mut best = (0, f64::NEG_INFINITY);
-    for (nth, &value) in square.iter().step_by(n + 1).enumerate() {
+    for (nth, &value) in square.iter().step_by(n.saturating_add(1)).enumerate() {
         if value > best.1 {
             best = (nth, value);
         }

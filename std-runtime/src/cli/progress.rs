@@ -6,11 +6,14 @@ use std::io::{self, IsTerminal};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanBytes, HumanCount, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, HumanCount, HumanDuration, ProgressBar, ProgressStyle};
 use mixlet_core::em::Round;
 
 use crate::crowd::analysis;
 use crate::mixture;
+use crate::mixture::pairs::PairProgress;
+
+use super::output::log;
 
 /// How long a command may take in silence.
 const SILENCE: Duration = Duration::from_secs(2);
@@ -20,12 +23,14 @@ pub(super) struct Progress {
     start: Instant,
     is_terminal: bool,
     bar: Option<ProgressBar>,
+    /// Since when columns are compared, until it is known how long that takes.
+    comparing: Option<Instant>,
 }
 
 impl Progress {
     /// Nothing is shown yet.
     pub fn new() -> Self {
-        Self { start: Instant::now(), is_terminal: io::stderr().is_terminal(), bar: None }
+        Self { start: Instant::now(), is_terminal: io::stderr().is_terminal(), bar: None, comparing: None }
     }
 
     /// Bytes read of a file, of so many; 0 if unknown.
@@ -94,6 +99,9 @@ impl analysis::Progress for Progress {
 /// The line, told by several threads.
 pub(super) struct SharedProgress(Mutex<Progress>);
 
+/// A comparison of columns that takes longer is announced.
+const LONG: Duration = Duration::from_secs(10);
+
 impl SharedProgress {
     /// Takes the line away.
     pub fn finish(&self) {
@@ -112,6 +120,29 @@ impl mixture::analysis::Progress for SharedProgress {
                 "{classes} classes, start {start}, round {round_number}, objective {:.3}",
                 round.objective
             )
+        });
+    }
+
+    fn pairs(&self, PairProgress { done, all, memory }: PairProgress) {
+        let Ok(mut progress) = self.0.try_lock() else { return };
+        match progress.comparing {
+            _ if done == 0 => progress.comparing = Some(Instant::now()),
+            Some(start) => {
+                progress.comparing = None;
+                let expected = start.elapsed().mul_f64(all as f64 / done as f64);
+                if expected > LONG {
+                    let (pairs, time, memory) =
+                        (HumanCount(all), HumanDuration(expected), HumanBytes(memory));
+                    log(
+                        "note",
+                        &format!("comparing {pairs} pairs of columns takes about {time} and {memory}"),
+                    );
+                }
+            }
+            None => {}
+        }
+        progress.show("Comparing", done, all, || {
+            format!("{} of {} pairs of columns", HumanCount(done), HumanCount(all))
         });
     }
 }

@@ -180,12 +180,12 @@ impl fmt::Display for TensorProblem {
                     "{name} begins at byte {found} of the values, expected {expected}; copy the file again"
                 )
             }
-            Self::Bytes { name, found, expected: Some(expected) } => {
-                write!(f, "{} has {found} bytes, expected {expected} by its shape", Quoted(name))
-            }
-            Self::Bytes { name, found, expected: None } => {
-                write!(f, "{} has {found} bytes, and a shape beyond any memory", Quoted(name))
-            }
+            Self::Bytes { name, found, expected } => match expected {
+                Some(expected) => {
+                    write!(f, "{} has {found} bytes, expected {expected} by its shape", Quoted(name))
+                }
+                None => write!(f, "{} has {found} bytes, and a shape beyond any memory", Quoted(name)),
+            },
             Self::Index { reason } => write!(f, "damaged index ({})", Quoted(reason)),
             Self::NoWeights => {
                 write!(f, "no weights, expected model.safetensors or model.safetensors.index.json")

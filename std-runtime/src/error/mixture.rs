@@ -5,7 +5,7 @@ use std::fmt;
 use crate::report::number::things;
 
 /// Why rows cannot be fitted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum MixtureProblem {
     /// More classes than rows.
@@ -41,10 +41,19 @@ pub enum MixtureProblem {
         /// How many rows there are.
         rows: usize,
     },
+    /// The weights sum to more than can be counted in.
+    TooMuchWeight {
+        /// Their sum.
+        total: f64,
+        /// The largest that is accepted.
+        most: f64,
+    },
     /// No column holds two values.
     AllConstant {
         /// Number of columns.
         columns: usize,
+        /// What numbers were compared with; for idx a share of the range.
+        threshold: Option<f64>,
     },
 }
 
@@ -80,13 +89,20 @@ impl fmt::Display for MixtureProblem {
                     "--weights gives every one of {rows} a weight of 0, expected some above; check the weights"
                 )
             }
-            Self::AllConstant { columns } => {
+            Self::TooMuchWeight { total, most } => {
+                write!(f, "the weights add up to {total:e}, expected at most {most:e}; ")?;
+                write!(f, "divide all of them by the same number")
+            }
+            Self::AllConstant { columns, threshold } => {
                 let columns = things(columns, "column");
-                write!(
-                    f,
-                    "nothing in {columns} tells rows apart: each holds one value only; check the file"
-                )?;
-                write!(f, ", or compare numbers with --threshold")
+                write!(f, "nothing in {columns} tells rows apart: ")?;
+                match threshold {
+                    Some(threshold) => {
+                        write!(f, "all numbers of each lie on one side of {threshold}; ")?;
+                        write!(f, "pass another --threshold")
+                    }
+                    None => write!(f, "none holds two different values; check the file"),
+                }
             }
         }
     }

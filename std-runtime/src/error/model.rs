@@ -52,6 +52,11 @@ pub enum ModelProblem {
         /// Their sum.
         found: f64,
     },
+    /// Two columns have one name.
+    RepeatedColumn {
+        /// The name.
+        name: String,
+    },
     /// The order of the workers does not name every worker once.
     Order,
 }
@@ -76,6 +81,7 @@ impl fmt::Display for ModelProblem {
             Self::Sum { what, place, found } => {
                 write!(f, "the probabilities from value {place} of {what} sum to {found}, expected 1")
             }
+            Self::RepeatedColumn { name } => write!(f, "two columns of the model are named {}", Quoted(name)),
             Self::Order => write!(f, "the model's order of workers does not name every worker once"),
         }?;
         write!(f, "; save it again")

@@ -1,8 +1,9 @@
-//! Problems of files that hold rows of many columns: of their values, and of arrays.
+//! Problems of files that hold rows of many columns, and of their values.
 
 use std::fmt;
 
 use super::Quoted;
+use super::array::fmt_no_number;
 
 /// What can be wrong with one value of a row.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,8 +48,22 @@ pub enum ValueProblem {
         /// The number.
         value: f64,
     },
+    /// A number that cannot say how often a row counts.
+    NotAWeight {
+        /// The column.
+        column: String,
+        /// The number.
+        value: f64,
+    },
     /// A value is not text.
     NotUtf8,
+    /// A value with a NUL byte, which no text has.
+    Nul {
+        /// The column.
+        column: String,
+        /// The value.
+        value: String,
+    },
 }
 
 impl fmt::Display for ValueProblem {
@@ -88,191 +103,118 @@ impl fmt::Display for ValueProblem {
                     "column {column} holds {value}, expected a whole number; pass --threshold X to compare with X"
                 )
             }
+            Self::NotAWeight { column, value } => {
+                let column = Quoted(column);
+                write!(f, "column {column} holds {value}, expected a number that is not negative")
+            }
             Self::NotUtf8 => write!(f, "a value is not UTF-8; save the file as UTF-8"),
+            Self::Nul { column, value } => {
+                let (column, value) = (Quoted(column), Quoted(value));
+                write!(f, "column {column} holds {value}, which has a NUL byte and is no text; ")?;
+                write!(f, "save the file as UTF-8, or make it again")
+            }
         }
     }
 }
 
-/// What can be wrong with a file that holds an array: `.npy` or idx.
+/// What can be wrong with a table of rows, or with one of what is known beside them.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
-pub enum ArrayProblem {
-    /// The first bytes are not those of the format that the name promises.
-    WrongMagic {
-        /// The format.
-        format: &'static str,
-        /// The first bytes.
-        head: Vec<u8>,
+pub enum RowsProblem {
+    /// A column that stands for classes or weights is not there, nor a file of its name.
+    NeitherFileNorColumn {
+        /// Its name.
+        name: String,
+        /// The names there are.
+        header: Vec<String>,
     },
-    /// Values of a type that is not read.
-    ElementType {
-        /// As the file writes it.
-        found: String,
-        /// Those that are read.
-        expected: &'static str,
-        /// What to do.
-        remedy: &'static str,
+    /// Columns without names are called by numbers, and this is none of them.
+    NoNumber {
+        /// What was asked for.
+        name: String,
+        /// Number of columns.
+        width: usize,
     },
-    /// An array with another number of dimensions.
-    Dimensions {
-        /// Its number.
-        found: usize,
-        /// What is read.
-        expected: &'static str,
-    },
-    /// An array without rows, or without columns.
-    Empty {
-        /// Its lengths.
-        shape: Vec<usize>,
-    },
-    /// Columns lie together, not rows.
-    FortranOrder,
-    /// A version of the format that is not read.
-    Version {
-        /// Its number.
-        found: [u8; 2],
-    },
-    /// The header cannot be understood.
-    Header {
-        /// The header, or its start.
-        found: String,
-    },
-    /// The file ends before its array does.
-    Truncated {
-        /// Bytes there are.
-        found: u64,
-        /// Bytes there should be.
-        expected: u64,
-    },
-    /// The file goes on behind its array.
-    TooLong {
-        /// Bytes there should be.
-        expected: u64,
-    },
-    /// More values than memory can address.
-    TooLarge {
-        /// The lengths.
-        shape: Vec<usize>,
-    },
-    /// Something about a value.
-    Value {
-        /// Its row, from 0.
-        row: usize,
-        /// What is wrong.
-        problem: ValueProblem,
-    },
-    /// Another number of columns than the model has.
-    Columns {
-        /// Columns of the file.
-        found: usize,
-        /// Columns of the model.
-        expected: usize,
-    },
-    /// A column is named in a file that has no names.
-    NoNames {
+    /// A number that is the name of another column.
+    NameOrNumber {
         /// The name.
         name: String,
     },
-    /// A file of starts has more classes than are asked for.
-    Classes {
-        /// What it has.
-        what: &'static str,
-        /// How many.
+    /// No column of the model is there.
+    NoNames {
+        /// The first of them.
+        name: String,
+        /// The names there are.
+        header: Vec<String>,
+    },
+    /// A line is about no row.
+    NoRow {
+        /// What it says.
+        found: String,
+        /// Number of rows.
+        rows: usize,
+    },
+    /// Two lines are about one row.
+    RepeatedRow {
+        /// The row.
+        row: usize,
+        /// The line of the first.
+        first_line: u64,
+    },
+    /// All shares of a row that EM is to start from are zero.
+    NoShare {
+        /// Number of classes.
+        classes: usize,
+    },
+    /// Shares to start from of another number of classes than are asked for.
+    OtherClasses {
+        /// How many there are.
         found: usize,
         /// How many are asked for.
         expected: usize,
     },
-    /// A side file has not one value per row.
-    Rows {
-        /// What it holds.
-        what: &'static str,
-        /// Its values.
-        found: usize,
-        /// The rows.
-        expected: usize,
-    },
 }
 
-impl fmt::Display for ArrayProblem {
+impl fmt::Display for RowsProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::WrongMagic { format, head } => {
-                let head: Vec<String> = head.iter().map(|byte| format!("{byte:02x}")).collect();
+            Self::NeitherFileNorColumn { name, header } => {
+                let (name, header) = (Quoted(name), header.join(","));
+                write!(f, "no column {name} among {}, and no file of that name; ", Quoted(&header))?;
+                write!(f, "check the spelling")
+            }
+            Self::NoNumber { name, width } => fmt_no_number(f, name, *width),
+            Self::NameOrNumber { name } => {
+                let name = Quoted(name);
+                write!(f, "{name} is the name of one column and the number of another; ")?;
+                write!(f, "pass --header yes to go by names, or --header no if there are none")
+            }
+            Self::NoNames { name, header } => {
+                let (name, header) = (Quoted(name), header.join(","));
+                write!(f, "none of the model's columns, such as {name}, is among {}; ", Quoted(&header))?;
+                write!(f, "name the columns in the first line")
+            }
+            Self::NoRow { found, rows } => {
+                let (found, last) = (Quoted(found), rows.saturating_sub(1));
+                write!(f, "column `row` holds {found}, expected a number from 0 to {last}; ")?;
+                write!(f, "rename the column if the lines are in the order of the rows")
+            }
+            Self::RepeatedRow { row, first_line } => {
+                write!(f, "row {row} comes again, first on line {first_line}; keep one line")
+            }
+            Self::NoShare { classes } => {
+                let last = classes.saturating_sub(1);
+                write!(f, "all of `p_0` to `p_{last}` are 0, expected one above; ")?;
+                write!(f, "write equal shares for a row without a class")
+            }
+            Self::OtherClasses { found, expected } => {
+                let columns = if *found == 1 { "column" } else { "columns" };
                 write!(
                     f,
-                    "begins with {}, which is not {format}; rename the file after what it is",
-                    head.join(" ")
-                )
+                    "{found} {columns} of shares, from `p_0` on, expected {expected} as in --classes; "
+                )?;
+                write!(f, "pass --classes {found}, or another file")
             }
-            Self::ElementType { found, expected, remedy } => {
-                write!(f, "holds values of type {}, expected {expected}; {remedy}", Quoted(found))
-            }
-            Self::Dimensions { found, expected } => {
-                let noun = if *found == 1 { "dimension" } else { "dimensions" };
-                write!(f, "an array of {found} {noun}, expected {expected}; reshape it, rows first")
-            }
-            Self::Empty { shape } => {
-                write!(f, "an array of shape {shape:?} holds no values; check how it was made")
-            }
-            Self::FortranOrder => write!(
-                f,
-                "the array is stored column by column (Fortran order), expected row by row; \
-                 save numpy.ascontiguousarray(array)"
-            ),
-            Self::Version { found: [major, minor] } => {
-                write!(
-                    f,
-                    "version {major}.{minor} of the .npy format, expected 1.0, 2.0 or 3.0; save it with numpy.save"
-                )
-            }
-            Self::Header { found } => {
-                write!(
-                    f,
-                    "the header {} cannot be read, expected that of numpy.save; save the array again",
-                    Quoted(found)
-                )
-            }
-            _ => self.fmt_lengths(f),
-        }
-    }
-}
-
-impl ArrayProblem {
-    /// Problems of lengths.
-    fn fmt_lengths(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Truncated { found, expected } => {
-                write!(f, "the file ends after {found} bytes, expected {expected}; copy or make it again")
-            }
-            Self::TooLong { expected } => {
-                write!(f, "the file goes on behind its array of {expected} bytes; copy or make it again")
-            }
-            Self::TooLarge { shape } => {
-                write!(f, "an array of shape {shape:?} is more than memory can address; split it")
-            }
-            Self::Value { row, problem } => write!(f, "row {row}: {problem}"),
-            Self::Columns { found, expected } => {
-                write!(
-                    f,
-                    "{found} columns, expected {expected} as in the model; check that both come from the same source"
-                )
-            }
-            Self::NoNames { name } => {
-                write!(f, "its columns have no names, and there is no file {}; check the path", Quoted(name))
-            }
-            Self::Classes { what, found, expected } => {
-                write!(
-                    f,
-                    "{found} {what}, expected at most {expected} as in --classes; name another file or number"
-                )
-            }
-            Self::Rows { what, found, expected } => {
-                write!(
-                    f,
-                    "{found} {what}, expected {expected}, one per row; check that both files belong together"
-                )
-            }
-            _ => Ok(()),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::shown::Source;
-use super::{Quoted, Shown, Typed, ValueProblem};
+use super::{Quoted, RowsProblem, Shown, Typed, ValueProblem};
 
 /// What can be wrong with a table file, or with one of its rows.
 #[derive(Clone, Debug, PartialEq)]
@@ -161,20 +161,21 @@ pub enum TableProblem {
         /// Columns of the model.
         expected: usize,
     },
-    /// A file of starts has another number of classes than are asked for.
-    OtherClasses {
-        /// The first column that is not there.
-        name: String,
-        /// How many are asked for.
-        expected: usize,
-    },
     /// Something about a value.
     Value(ValueProblem),
+    /// Something about rows of many columns, or what is known beside them.
+    Rows(RowsProblem),
 }
 
 impl From<ValueProblem> for TableProblem {
     fn from(problem: ValueProblem) -> Self {
         Self::Value(problem)
+    }
+}
+
+impl From<RowsProblem> for TableProblem {
+    fn from(problem: RowsProblem) -> Self {
+        Self::Rows(problem)
     }
 }
 
@@ -187,7 +188,6 @@ impl fmt::Display for TableProblem {
             | Self::NoColumn { .. }
             | Self::NoValueColumns
             | Self::OtherColumns { .. }
-            | Self::OtherClasses { .. }
             | Self::EmptyFile
             | Self::HeaderOnly => self.fmt_header(f),
             Self::FieldCount { .. }
@@ -202,6 +202,7 @@ impl fmt::Display for TableProblem {
             | Self::NotANumber { .. }
             | Self::NoProbability => self.fmt_numbers(f),
             Self::Value(problem) => write!(f, "{problem}"),
+            Self::Rows(problem) => write!(f, "{problem}"),
             _ => self.fmt_crowd(f),
         }
     }
@@ -228,14 +229,6 @@ impl TableProblem {
             Self::NoColumn { name, header } => {
                 let header = header.join(",");
                 write!(f, "no column {} among {}; check the name", Quoted(name), Quoted(&header))
-            }
-            Self::OtherClasses { name, expected } => {
-                write!(
-                    f,
-                    "the first column that is not there is {}, expected `p_{expected}` as in --classes; ",
-                    Quoted(name)
-                )?;
-                write!(f, "name another file or number")
             }
             Self::NoValueColumns => write!(f, "no column is left to fit; leave fewer out"),
             Self::OtherColumns { found, expected } => {

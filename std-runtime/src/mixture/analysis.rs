@@ -7,12 +7,12 @@ mod held_out;
 use std::ops::RangeInclusive;
 use std::time::Instant;
 
-use mixlet_core::em::{ActiveColumns, Round, criteria};
+use mixlet_core::em::{ActiveColumns, criteria};
 use serde::Serialize;
 
 use super::candidates::{Candidate, best_by_bic};
 use super::fit::{FitOptions, MixtureFit, Task};
-use super::methods::{Found, MethodOptions, Step, find};
+use super::methods::{Found, MethodOptions, Step, find, select};
 use super::model::mask;
 use super::tree::{RefineOptions, Tree, TreeOptions};
 use super::truth::{TruthScore, label_shares};
@@ -23,7 +23,11 @@ use crate::rows::{Labels, Rows};
 use columns::free_parameters;
 use held_out::HeldOutRows;
 
+pub use super::methods::Progress;
 pub use columns::ColumnFacts;
+
+/// What all rows count together at most: with more, a count of one would be lost in sums.
+const MOST_WEIGHT: f64 = 1e15;
 
 /// What is asked of an analysis.
 #[derive(Clone, Debug)]
@@ -63,17 +67,6 @@ impl AnalysisOptions {
             truth: None,
         }
     }
-}
-
-/// Told how far an analysis is.
-pub trait Progress: Sync {
-    /// A round of one of several fits that run at once.
-    fn round(&self, classes: usize, start: usize, round: Round);
-}
-
-/// Nobody is told.
-impl Progress for () {
-    fn round(&self, _: usize, _: usize, _: Round) {}
 }
 
 /// How long each part took.
@@ -175,10 +168,11 @@ impl Analysis {
         let clock = Instant::now();
         check(rows, options)?;
         let held_out = options.held_out.map(|share| HeldOutRows::draw(rows.len(), share, options));
+        let given = Given::new(rows, options, held_out.as_ref(), progress)?;
         let mut tried: Option<(usize, Tried)> = None;
         let mut candidates: Vec<Candidate> = Vec::new();
         for classes in options.classes.clone() {
-            let next = Tried::run(rows, classes, options, held_out.as_ref(), progress)?;
+            let next = Tried::run(&given, classes, progress)?;
             candidates.push(next.candidate.clone());
             let place = candidates.len() - 1;
             // Only the best so far is kept: posteriors are large.
@@ -190,7 +184,7 @@ impl Analysis {
         let Some((chosen, best)) = tried else {
             return Err(Error::Options { problem: "no number of classes" });
         };
-        let baseline = baseline(rows, &candidates, options, held_out.as_ref())?;
+        let baseline = baseline(&given, &candidates)?;
         let fit_seconds = clock.elapsed().as_secs_f64();
         let mut analysis = Self::describe(rows, options, held_out, (candidates, chosen, best))?;
         analysis.baseline = baseline;
@@ -290,19 +284,36 @@ impl Analysis {
     }
 }
 
-impl Tried {
-    fn run(
-        rows: &Rows,
-        classes: usize,
-        options: &AnalysisOptions,
-        held_out: Option<&HeldOutRows>,
+/// What every number of classes is fitted to.
+struct Given<'a> {
+    rows: &'a Rows,
+    options: &'a AnalysisOptions,
+    held_out: Option<&'a HeldOutRows>,
+    weights: Option<&'a [f64]>,
+    /// The columns that speak, where they are selected beforehand.
+    selected: Option<Vec<u32>>,
+}
+
+impl<'a> Given<'a> {
+    fn new(
+        rows: &'a Rows,
+        options: &'a AnalysisOptions,
+        held_out: Option<&'a HeldOutRows>,
         progress: &dyn Progress,
     ) -> Result<Self> {
-        let weights = held_out.map_or(options.weights.as_deref(), |held_out| Some(&held_out.fit_weights));
-        let AnalysisOptions { method, select, depth, refine, fit, .. } = options;
-        let method = MethodOptions { method: *method, select: *select, depth: *depth, refine: *refine, fit };
-        let observe = |start: usize, round: Round| progress.round(classes, start, round);
-        let found = find(view(rows)?, weights, classes, method, &observe)?;
+        let weights =
+            held_out.map_or(options.weights.as_deref(), |held_out| Some(held_out.fit_weights.as_slice()));
+        let selected = select(view(rows)?, weights, (options.method, options.select), progress)?;
+        Ok(Self { rows, options, held_out, weights, selected })
+    }
+}
+
+impl Tried {
+    fn run(given: &Given<'_>, classes: usize, progress: &dyn Progress) -> Result<Self> {
+        let &Given { rows, options, held_out, weights, ref selected } = given;
+        let &AnalysisOptions { method, select, depth, refine, ref fit, .. } = options;
+        let method = MethodOptions { method, select, selected: selected.as_deref(), depth, refine, fit };
+        let found = find(view(rows)?, weights, classes, method, progress)?;
         let active = found.selected.as_ref().filter(|_| found.is_fitted_by_selected);
         let active = active.map(|selected| mask(selected, rows.columns.len()));
         let columns = ActiveColumns { mask: active.as_deref(), partial: false };
@@ -335,15 +346,10 @@ impl Tried {
 }
 
 /// One class, where several numbers were tried.
-fn baseline(
-    rows: &Rows,
-    candidates: &[Candidate],
-    options: &AnalysisOptions,
-    held_out: Option<&HeldOutRows>,
-) -> Result<Option<Candidate>> {
-    let is_range = options.classes.start() < options.classes.end();
+fn baseline(given: &Given<'_>, candidates: &[Candidate]) -> Result<Option<Candidate>> {
+    let is_range = given.options.classes.start() < given.options.classes.end();
     match candidates.iter().find(|candidate| candidate.classes == 1) {
-        None if is_range => Ok(Some(Tried::run(rows, 1, options, held_out, &())?.candidate)),
+        None if is_range => Ok(Some(Tried::run(given, 1, &())?.candidate)),
         one => Ok(one.cloned()),
     }
 }
@@ -355,10 +361,14 @@ fn check(rows: &Rows, options: &AnalysisOptions) -> Result<()> {
         return Err(Error::Mixture(MixtureProblem::Classes { asked, rows: count }));
     }
     if columns::varying(rows).all(|varies| !varies) {
-        return Err(Error::Mixture(MixtureProblem::AllConstant { columns: rows.columns.len() }));
+        let (columns, threshold) = (rows.columns.len(), rows.threshold);
+        return Err(Error::Mixture(MixtureProblem::AllConstant { columns, threshold }));
     }
-    if options.weights.as_ref().is_some_and(|weights| weights.iter().all(|&weight| weight == 0.0)) {
-        return Err(Error::Mixture(MixtureProblem::NoWeight { rows: count }));
+    match options.weights.as_ref().map(|weights| weights.iter().sum::<f64>()) {
+        Some(0.0) => Err(Error::Mixture(MixtureProblem::NoWeight { rows: count })),
+        Some(total) if total > MOST_WEIGHT => {
+            Err(Error::Mixture(MixtureProblem::TooMuchWeight { total, most: MOST_WEIGHT }))
+        }
+        _ => Ok(()),
     }
-    Ok(())
 }

@@ -8,6 +8,7 @@ mod tree;
 use mixlet_core::em::Round;
 
 use super::fit::{self, FitOptions, MixtureFit, Task};
+use super::pairs::PairProgress;
 use super::tree::{RefineOptions, Tree};
 use super::{Method, RowsView, Select};
 use crate::error::Result;
@@ -79,6 +80,8 @@ pub struct MethodOptions<'a> {
     pub method: Method,
     /// How many columns speak.
     pub select: Select,
+    /// The columns that [`select`] found.
+    pub selected: Option<&'a [u32]>,
     /// Nodes on a path of a tree at most.
     pub depth: u32,
     /// How the leaves of a tree are refined; none: they are not.
@@ -87,18 +90,47 @@ pub struct MethodOptions<'a> {
     pub fit: &'a FitOptions,
 }
 
+/// Told how far a search is.
+pub trait Progress: Sync {
+    /// A round of one of several fits that run at once.
+    fn round(&self, classes: usize, start: usize, round: Round);
+
+    /// Columns that are compared, before they are selected.
+    fn pairs(&self, _: PairProgress) {}
+}
+
+/// Nobody is told.
+impl Progress for () {
+    fn round(&self, _: usize, _: usize, _: Round) {}
+}
+
+/// The columns that are selected before there are classes, whatever their number; none: all of them, or the method
+/// selects by itself.
+pub fn select(
+    rows: RowsView<'_>,
+    weights: Option<&[f64]>,
+    (method, select): (Method, Select),
+    progress: &dyn Progress,
+) -> Result<Option<Vec<u32>>> {
+    match method {
+        Method::Em => em::select(rows, weights, select, &mut |pairs| progress.pairs(pairs)),
+        _ => Ok(None),
+    }
+}
+
 /// Finds so many classes.
 pub fn find(
     rows: RowsView<'_>,
     weights: Option<&[f64]>,
     classes: usize,
     options: MethodOptions<'_>,
-    observe: &(dyn Fn(usize, Round) + Sync),
+    progress: &dyn Progress,
 ) -> Result<Found> {
+    let observe = |start: usize, round: Round| progress.round(classes, start, round);
     match options.method {
-        Method::Em => em::find(rows, weights, classes, options, observe),
-        Method::Stagewise => stages::find(rows, weights, classes, options, observe),
-        Method::Forward | Method::Backward => stepwise::find(rows, weights, classes, options, observe),
-        Method::Tree => tree::find(rows, weights, options, observe),
+        Method::Em => em::find(Task { weights, ..Task::of(rows) }, classes, options, &observe),
+        Method::Stagewise => stages::find(rows, weights, classes, options, &observe),
+        Method::Forward | Method::Backward => stepwise::find(rows, weights, classes, options, &observe),
+        Method::Tree => tree::find(rows, weights, options, &observe),
     }
 }

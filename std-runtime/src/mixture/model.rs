@@ -13,7 +13,7 @@ use super::fit::{self, Task};
 use super::tree::Tree;
 use super::{Method, Parameters, view};
 use crate::error::{Error, ModelProblem, Result};
-use crate::rows::{Columns, Family, ReadOptions, Rows};
+use crate::rows::{Columns, Family, Header, ReadOptions, Rows};
 
 /// What a model file says it is.
 const FORMAT: &str = "mixlet mixture";
@@ -51,6 +51,9 @@ pub struct Reading {
     pub threshold: Option<f64>,
     /// What stood for a missing value.
     pub missing: Option<String>,
+    /// Whether the columns of a table had names; none for other files.
+    #[serde(default)]
+    pub header: Option<bool>,
     /// Height and width of a row that is a picture.
     pub picture: Option<(usize, usize)>,
 }
@@ -75,8 +78,12 @@ struct Head {
 impl MixtureModel {
     /// What a fit learned.
     pub fn new(rows: &Rows, reading: &ReadOptions, analysis: &Analysis) -> Self {
-        let reading =
-            Reading { threshold: reading.threshold, missing: reading.missing.clone(), picture: rows.picture };
+        let reading = Reading {
+            threshold: reading.threshold,
+            missing: reading.missing.clone(),
+            header: rows.has_header,
+            picture: rows.picture,
+        };
         let labels = analysis
             .truth
             .as_ref()
@@ -112,6 +119,10 @@ impl MixtureModel {
             family: Some(self.family),
             threshold: self.reading.threshold,
             missing: self.reading.missing.clone(),
+            header: match self.reading.header {
+                Some(true) if !self.columns.are_numbered() => Header::Yes,
+                _ => Header::Auto,
+            },
             ..ReadOptions::default()
         }
     }
@@ -152,6 +163,9 @@ impl MixtureModel {
             return Err(ModelProblem::Length { what: "shares or columns", found: 0, expected: 1 });
         }
         length("codes", columns.codes.len(), count)?;
+        if let Some(name) = columns.repeated() {
+            return Err(ModelProblem::RepeatedColumn { name: name.to_owned() });
+        }
         let levels: Vec<usize> = (0..count).map(|column| self.levels(column)).collect();
         let cells: usize = if self.tree.is_some() { 0 } else { levels.iter().sum() };
         length("probabilities", parameters.probabilities.len(), cells.saturating_mul(classes))?;
@@ -279,6 +293,11 @@ mod tests {
                 "\"selected\":null",
                 "\"selected\":[1]",
                 "selected columns of the model holds 2 values, expected 1; save it again",
+            ),
+            (
+                "\"names\":[\"a\"],\"codes\":[[\"0\",\"1\"]]",
+                "\"names\":[\"a\",\"a\"],\"codes\":[[\"0\",\"1\"],[\"0\",\"1\"]]",
+                "two columns of the model are named `a`; save it again",
             ),
             (
                 "\"codes\":[[\"0\",\"1\"]]",

@@ -1,6 +1,8 @@
 //! Information of pairs of columns, over all rows or within classes: stripe by stripe, over threads.
 
 mod kernels;
+mod memory;
+mod unexplained;
 
 use mixlet_core::em::EmError;
 use mixlet_core::observations::{MISSING, PackedRows, RowsError, row_words};
@@ -16,6 +18,10 @@ use super::RowsView;
 use crate::error::Result;
 use crate::simd::{wide, wide_counts};
 use kernels::{CountPairs, Information, Margins, WeighPairs};
+use memory::{STRIPES, check_memory};
+
+pub use memory::{PairProgress, TABLE_LIMIT, pair_count, table_memory};
+pub use unexplained::{Dependence, Unexplained};
 
 /// Dense rows as indicators, ready for pair tables.
 #[derive(Debug)]
@@ -25,6 +31,8 @@ pub struct ColumnPairs<'a> {
     /// Indicators of all columns.
     count: usize,
     bits: IndicatorBits<'a>,
+    /// Bytes that tables take at most.
+    memory: u64,
 }
 
 /// `[rows, row_words(indicators)]`.
@@ -52,30 +60,11 @@ enum ClassRows {
     Weighted(Vec<Vec<f64>>),
 }
 
-/// Two columns, and what they tell about each other within a class.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Dependence {
-    /// The class.
-    pub class: usize,
-    /// The columns, the lower one first.
-    pub columns: [u32; 2],
-    /// `I_k(i, j)`, in nats.
-    pub information: f64,
-}
-
-/// What classes leave unexplained.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Unexplained {
-    /// The pair of largest information in any class; none if no two columns depend on each other beyond chance. Ties go to the lower class,
-    /// then to the lower columns.
-    pub most_dependent: Option<Dependence>,
-    /// `max_(i, j) Σ_k π_k · I_k(i, j)`.
-    pub most_information: f64,
-}
-
 impl<'a> ColumnPairs<'a> {
-    /// Makes the indicators of the rows: a bit for every code of every column and row.
+    /// Makes the indicators of the rows: a bit for every code of every column and row. Rows whose tables would take more
+    /// than [`TABLE_LIMIT`] are refused.
     pub fn new(view: RowsView<'a>) -> Result<Self> {
+        check_memory(view)?;
         let (level_offsets, rows, columns) = (view.level_offsets(), view.rows(), view.columns());
         let cells = level_offsets.last().map_or(0, |&cells| cells as usize);
         let (count, bits) = match view {
@@ -93,7 +82,7 @@ impl<'a> ColumnPairs<'a> {
                 (count, IndicatorBits::Made(words))
             }
         };
-        Ok(Self { level_offsets, rows, count, bits })
+        Ok(Self { level_offsets, rows, count, bits, memory: table_memory(view) })
     }
 
     fn indicators(&self) -> Result<Indicators<'_>, RowsError> {
@@ -157,12 +146,30 @@ impl<'a> ColumnPairs<'a> {
 
     /// Every column's information: the sum of its mutual information with all others, in nats, over all classes.
     pub fn information(&self, classes: &Classes, estimator: Estimator) -> Result<Vec<f64>> {
-        let mut sums = vec![0.0; self.columns()];
-        for pairs in self.each_pair(classes, estimator, |pairs| pairs.collect::<Vec<_>>())? {
-            for ([i, j], information) in pairs {
-                sums[i] += information;
-                sums[j] += information;
+        self.information_observed(classes, estimator, &mut |_| ())
+    }
+
+    /// The same; `observe` sees how far it is.
+    pub fn information_observed(
+        &self,
+        classes: &Classes,
+        estimator: Estimator,
+        observe: &mut dyn FnMut(PairProgress),
+    ) -> Result<Vec<f64>> {
+        let (indicators, mut sums) = (self.indicators()?, vec![0.0; self.columns()]);
+        let mut progress = PairProgress { done: 0, all: pair_count(self.columns()), memory: self.memory };
+        observe(progress);
+        for stripes in self.partition().chunks(STRIPES) {
+            let parts = self.map_stripes(stripes, classes, estimator, |_, parts| classes.weighted(parts))?;
+            for ((columns, from), information) in stripes.iter().zip(parts) {
+                let stripe = Stripe::new(indicators, columns, *from);
+                for ([i, j], information) in pairs_below(stripe, &information) {
+                    sums[i] += information;
+                    sums[j] += information;
+                    progress.done += 1;
+                }
             }
+            observe(progress);
         }
         Ok(sums)
     }
@@ -371,20 +378,6 @@ impl Classes {
             sums.iter_mut().zip(information).for_each(|(sum, value)| *sum += share * value);
         }
         sums
-    }
-}
-
-impl Unexplained {
-    /// Keeps a pair that is more dependent than the one so far, or as dependent and before it.
-    fn take(&mut self, pair: Dependence) {
-        let place = |pair: &Dependence| (pair.class, pair.columns);
-        let is_better = self.most_dependent.is_none_or(|best| {
-            pair.information > best.information
-                || pair.information == best.information && place(&pair) < place(&best)
-        });
-        if is_better {
-            self.most_dependent = Some(pair);
-        }
     }
 }
 

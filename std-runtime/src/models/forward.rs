@@ -5,8 +5,8 @@
 //!                          └─ keys and values of tokens already seen
 //! ```
 //!
-//! A [`Session`] holds some sequences of equal length, shorter ones padded. It allocates at its start and where a longer
-//! run of tokens is given than before; a decoded token allocates nothing large.
+//! A [`Session`] holds some sequences of equal length, shorter ones padded. It allocates where a longer run of tokens is
+//! given than before, and where the cache grows, by half each time; otherwise a decoded token allocates nothing large.
 
 mod attention;
 mod cache;
@@ -30,7 +30,7 @@ use linear::linear;
 use space::Space;
 use stack::Run;
 
-pub use watch::{MixtureSeen, Side, Trace, TracedMixture, Watch};
+pub use watch::{Keep, MixtureSeen, Side, Trace, TracedMixture, Watch};
 
 /// Ids of equally many tokens of some sequences.
 #[derive(Clone, Copy, Debug)]
@@ -69,10 +69,10 @@ pub struct Session<'m> {
 }
 
 impl<'m> Session<'m> {
-    /// Makes room for so many sequences of so many tokens of the decoder.
-    pub fn new(model: &'m Model, sequences: usize, capacity: usize) -> Result<Self> {
-        if let Some(limit) = model.config.max_positions.filter(|limit| capacity > *limit) {
-            return Err(LmProblem::TooLong { tokens: capacity, limit }.into());
+    /// So many sequences, of each of which the decoder is to read at most so many tokens.
+    pub fn new(model: &'m Model, sequences: usize, tokens: usize) -> Result<Self> {
+        if let Some(limit) = model.config.max_positions.filter(|limit| tokens > *limit) {
+            return Err(LmProblem::TooLong { tokens, limit }.into());
         }
         Ok(Self {
             model,
@@ -80,7 +80,7 @@ impl<'m> Session<'m> {
             sequences,
             frequencies: positions::frequencies(&model.config)?,
             encoded: None,
-            cache: Cache::new(&model.config.decoder, sequences, capacity),
+            cache: Cache::new(&model.config.decoder, sequences, tokens),
             space: Space::default(),
             states: Vec::new(),
             tokens: 0,
@@ -103,7 +103,7 @@ impl<'m> Session<'m> {
         self.cache.tokens
     }
 
-    /// Reads the input of an encoder–decoder: what the decoder attends to.
+    /// Reads the input of an encoder–decoder: what the decoder attends to. A model without encoder reads nothing.
     pub fn encode(&mut self, input: Tokens<'_>, watch: &mut impl Watch) -> Result<()> {
         let Some((stack, weights)) =
             self.model.config.encoder.as_ref().zip(self.model.weights.encoder.as_ref())

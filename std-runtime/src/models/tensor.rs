@@ -80,9 +80,14 @@ impl Tensor {
         Self { storage: Storage::Absent, shape: shape.to_vec() }
     }
 
-    /// Numbers in memory.
+    /// Single precision in memory.
     pub fn of_f32(values: Vec<f32>, shape: &[usize]) -> Self {
         Self { storage: Storage::F32(values.into()), shape: shape.to_vec() }
+    }
+
+    /// Half the bytes in memory.
+    pub fn of_bf16(values: Vec<bf16>, shape: &[usize]) -> Self {
+        Self { storage: Storage::Bf16(values.into()), shape: shape.to_vec() }
     }
 
     /// All numbers, as `f32`.

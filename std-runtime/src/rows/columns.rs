@@ -16,8 +16,13 @@ pub struct Columns {
 impl Columns {
     /// Columns that hold 0 and 1, called by their numbers.
     pub fn binary(columns: usize) -> Self {
+        Self::binary_with(numbered(columns))
+    }
+
+    /// Columns that hold 0 and 1.
+    pub(super) fn binary_with(names: Vec<String>) -> Self {
         let both = super::draft::ids(["0", "1"]);
-        Self { names: numbered(columns), codes: vec![both; columns] }
+        Self { codes: vec![both; names.len()], names }
     }
 
     /// Number of columns.
@@ -30,9 +35,26 @@ impl Columns {
         self.names.is_empty()
     }
 
-    /// Whether the columns have no names but their numbers.
+    /// Whether the columns have no names but their numbers, none of which is left out.
     pub fn are_numbered(&self) -> bool {
-        self.names.iter().enumerate().all(|(place, name)| name.parse() == Ok(place))
+        self.numbers().is_some_and(|numbers| numbers.last().is_none_or(|last| last + 1 == numbers.len()))
+    }
+
+    /// A name that comes twice.
+    pub(crate) fn repeated(&self) -> Option<&str> {
+        let mut sorted: Vec<&String> = self.names.iter().collect();
+        sorted.sort_unstable();
+        let pair = sorted.windows(2).find(|pair| pair[0] == pair[1])?;
+        Some(pair[0])
+    }
+
+    /// The numbers of columns that have no names in their file; none if they have.
+    pub fn numbers(&self) -> Option<Vec<usize>> {
+        let numbers: Vec<usize> = self.names.iter().map(|name| name.parse().ok()).collect::<Option<_>>()?;
+        let is_as_written = |(number, name): (&usize, &String)| number.to_string() == *name;
+        let is_number =
+            numbers.iter().zip(&self.names).all(is_as_written) && numbers.is_sorted_by(|a, b| a < b);
+        is_number.then_some(numbers)
     }
 }
 

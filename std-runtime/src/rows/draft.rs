@@ -140,6 +140,9 @@ impl Draft {
         let Ok(text) = std::str::from_utf8(value) else {
             return Err(ValueProblem::NotUtf8);
         };
+        if text.contains('\0') {
+            return Err(ValueProblem::Nul { column: name(), value: text.to_owned() });
+        }
         let Some(codes) = self.codes.get(column) else { return Ok(MISSING) };
         let known = || codes.names.iter().take(5).cloned().collect();
         if self.is_fixed {

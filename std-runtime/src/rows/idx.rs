@@ -6,8 +6,13 @@
 
 use std::path::Path;
 
-use super::{ArrayProblem, Bits, Cells, Columns, Family, Labels, ReadOptions, Rows, array_error};
-use crate::error::Result;
+use super::draft::Draft;
+use super::layout::{Beside, Layout};
+use super::{
+    ArrayProblem, Bits, Cells, Columns, Family, Labels, ReadOptions, Rows, array_error, array_layout,
+    draft_for,
+};
+use crate::error::{Result, ValueProblem};
 use crate::table::Progress;
 use crate::table::input::Input;
 
@@ -16,6 +21,9 @@ pub(super) const MAGIC: &[u8] = &[0, 0];
 
 /// The type of one unsigned byte.
 const BYTES: u8 = 0x08;
+
+/// The threshold where none is given, as a share of the range.
+const MIDDLE: f64 = 0.5;
 
 /// Rows read at a time hold about so many bytes.
 const CHUNK: usize = 1 << 16;
@@ -27,7 +35,7 @@ struct Shape {
     header: u64,
 }
 
-/// Reads pictures: one row per picture, a bit per pixel that is brighter than the threshold.
+/// Reads pictures: one row per picture, a bit per pixel that is brighter than the threshold, or a code per shade.
 pub(super) fn read(
     path: &Path,
     mut input: Input,
@@ -37,54 +45,106 @@ pub(super) fn read(
 ) -> Result<Rows> {
     let fail = |problem| array_error(path, problem);
     let shape = Shape::read(path, &mut input)?;
-    let [rows, sides @ ..] = shape.lengths.as_slice() else { return Err(fail(shape.wrong_dimensions())) };
+    let [_, sides @ ..] = shape.lengths.as_slice() else { return Err(fail(shape.wrong_dimensions())) };
     if sides.is_empty() {
         return Err(fail(shape.wrong_dimensions()));
     }
     let width = shape.row_len(sides).map_err(fail)?;
-    if let Some(expected) = columns.map(Columns::len).filter(|&expected| expected != width) {
-        return Err(fail(ArrayProblem::Columns { found: width, expected }));
+    if let Some(found) = options.threshold.filter(|threshold| !(0.0..1.0).contains(threshold)) {
+        return Err(fail(ArrayProblem::Threshold { found }));
     }
-    if options.family == Some(Family::Categorical) && options.threshold.is_none() {
-        return shades(path, input, (&shape, width), columns, progress);
-    }
-    // Bytes are whole numbers: brighter than the threshold is from the next one on.
-    let threshold = options.threshold.unwrap_or(0.5) * 255.0;
-    let is_bright = |byte: u8| f64::from(byte) > threshold;
-    let mut bits = Bits::new(width);
-    bits.reserve((*rows).min(input.bytes_total() as usize / width.max(1)));
-    for_each_row(path, &mut input, &shape, width, progress, |row| {
-        bits.push_all(row, is_bright);
-        Ok(())
-    })?;
-    let columns = columns.cloned().unwrap_or_else(|| Columns::binary(width));
-    Ok(shape.rows(columns, Cells::Bits(bits)))
+    let layout = array_layout(path, columns, width, options)?;
+    let mut beside = Beside::default();
+    let mut source = Source { path, input: &mut input, shape: &shape, width, layout: &layout };
+    let is_shades = options.family == Some(Family::Categorical) && options.threshold.is_none();
+    let threshold = (!is_shades).then(|| options.threshold.unwrap_or(MIDDLE));
+    let (columns, cells) = match threshold {
+        Some(threshold) => {
+            let bits = read_bits(&mut source, threshold, &mut beside, progress)?;
+            (columns.cloned().unwrap_or_else(|| Columns::binary_with(layout.numbers())), Cells::Bits(bits))
+        }
+        None => {
+            let mut draft = draft_for(columns, layout.numbers(), Some(Family::Categorical));
+            read_shades(&mut source, &mut draft, &mut beside, progress)?;
+            draft.finish()
+        }
+    };
+    let picture = match *shape.lengths.as_slice() {
+        [_, height, across] if layout.is_all(width) => Some((height, across)),
+        _ => None,
+    };
+    let (truth, weights) = beside.finish(&layout);
+    Ok(Rows { picture, truth, weights, threshold, ..Rows::of(columns, cells) })
 }
 
-/// Reads pictures as they are: a code per shade.
-fn shades(
-    path: &Path,
-    mut input: Input,
-    (shape, width): (&Shape, usize),
-    columns: Option<&Columns>,
+/// An open file behind its shape.
+struct Source<'s> {
+    path: &'s Path,
+    input: &'s mut Input,
+    shape: &'s Shape,
+    width: usize,
+    layout: &'s Layout,
+}
+
+impl Source<'_> {
+    /// Shows every row, and keeps what is known beside its values.
+    fn each_row(
+        &mut self,
+        beside: &mut Beside,
+        progress: Progress<'_>,
+        mut show: impl FnMut(&[u8]) -> Result<(), ValueProblem>,
+    ) -> Result<()> {
+        let layout = self.layout;
+        for_each_row(self.path, self.input, self.shape, self.width, progress, |row| {
+            show(row)?;
+            beside.truth.extend(layout.truth.map(|place| Some(row[place].to_string())));
+            beside.weights.extend(layout.weights.map(|place| f64::from(row[place])));
+            Ok(())
+        })
+    }
+}
+
+/// A bit per pixel: whether it is brighter than a share of the range.
+fn read_bits(
+    source: &mut Source<'_>,
+    threshold: f64,
+    beside: &mut Beside,
     progress: Progress<'_>,
-) -> Result<Rows> {
-    let mut draft = super::draft_for(columns, width, Some(Family::Categorical));
-    let names: Vec<String> = (0..=u8::MAX).map(|shade| shade.to_string()).collect();
-    let mut rows = 0;
-    for_each_row(path, &mut input, shape, width, progress, |row| {
-        for &shade in row {
-            let name = names.get(usize::from(shade)).map_or("", String::as_str);
-            draft
-                .add(name.as_bytes())
-                .map_err(|problem| array_error(path, ArrayProblem::Value { row: rows, problem }))?;
+) -> Result<Bits> {
+    // Bytes are whole numbers: brighter than the threshold is from the next one on.
+    let threshold = threshold * 255.0;
+    let is_bright = |byte: u8| f64::from(byte) > threshold;
+    let layout = source.layout;
+    let (places, is_all) = (&layout.places, layout.is_all(source.width));
+    let rows = source.shape.lengths.first().copied().unwrap_or(0);
+    let mut bits = Bits::new(places.len());
+    bits.reserve(rows.min(source.input.bytes_total() as usize / source.width.max(1)));
+    source.each_row(beside, progress, |row| {
+        match is_all {
+            true => bits.push_all(row, is_bright),
+            false => bits.push(places.iter().map(|&place| Some(is_bright(row[place])))),
         }
-        draft.end_row();
-        rows += 1;
         Ok(())
     })?;
-    let (columns, cells) = draft.finish();
-    Ok(shape.rows(columns, cells))
+    Ok(bits)
+}
+
+/// A code per shade.
+fn read_shades(
+    source: &mut Source<'_>,
+    draft: &mut Draft,
+    beside: &mut Beside,
+    progress: Progress<'_>,
+) -> Result<()> {
+    let names: Vec<String> = (0..=u8::MAX).map(|shade| shade.to_string()).collect();
+    let layout = source.layout;
+    source.each_row(beside, progress, |row| {
+        for &place in &layout.places {
+            draft.add(names[usize::from(row[place])].as_bytes())?;
+        }
+        draft.end_row();
+        Ok(())
+    })
 }
 
 /// Reads classes: one byte per row.
@@ -146,14 +206,6 @@ impl Shape {
     fn wrong_dimensions(&self) -> ArrayProblem {
         ArrayProblem::Dimensions { found: self.lengths.len(), expected: "2 or more, a row per picture" }
     }
-
-    fn rows(&self, columns: Columns, cells: Cells) -> Rows {
-        let picture = match *self.lengths.as_slice() {
-            [_, height, width] => Some((height, width)),
-            _ => None,
-        };
-        Rows { picture, ..Rows::of(columns, cells) }
-    }
 }
 
 /// Shows every row, and makes sure that the file ends where it should.
@@ -163,12 +215,12 @@ fn for_each_row(
     shape: &Shape,
     width: usize,
     progress: Progress<'_>,
-    mut show: impl FnMut(&[u8]) -> Result<()>,
+    mut show: impl FnMut(&[u8]) -> Result<(), ValueProblem>,
 ) -> Result<()> {
     let rows = shape.lengths.first().copied().unwrap_or(0);
     let expected = shape.header + rows as u64 * width as u64;
     let mut buffer = vec![0; width * (CHUNK / width.max(1)).clamp(1, rows.max(1))];
-    let mut found = shape.header;
+    let (mut found, mut row) = (shape.header, 0);
     while found < expected {
         let wanted = (expected - found).min(buffer.len() as u64) as usize;
         let space = buffer.get_mut(..wanted).unwrap_or(&mut []);
@@ -177,7 +229,10 @@ fn for_each_row(
         if len < wanted {
             return Err(array_error(path, ArrayProblem::Truncated { found, expected }));
         }
-        space.chunks_exact(width).try_for_each(&mut show)?;
+        for bytes in space.chunks_exact(width) {
+            show(bytes).map_err(|problem| array_error(path, ArrayProblem::Value { row, problem }))?;
+            row += 1;
+        }
         progress(input.bytes_read(), input.bytes_total());
     }
     match input.read(path, &mut [0])? {

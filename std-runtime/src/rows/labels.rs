@@ -1,4 +1,6 @@
 //! What is known of rows beside their values: classes and weights, in a file with one entry per row.
+//!
+//! A table with a column `row`, counted from 0, may have its lines in any order; all others have that of the rows.
 
 use std::path::Path;
 
@@ -63,7 +65,7 @@ pub fn read_weights(path: &Path, rows: usize) -> Result<Vec<f64>> {
     let mut input = Input::open(path)?;
     let weights = match Format::of(path, &mut input)? {
         Format::Table => delimited::read_weights(path, input, rows)?,
-        Format::Npy => npy::read_numbers(path, input)?,
+        Format::Npy => npy::read_weights(path, input)?,
         Format::Idx => {
             let (expected, remedy) = ("a table or .npy", "write the weights as text, one per line");
             let problem = ArrayProblem::ElementType { found: "idx".to_owned(), expected, remedy };
@@ -78,16 +80,18 @@ pub fn read_weights(path: &Path, rows: usize) -> Result<Vec<f64>> {
 /// a class per row as in [`read_labels`]. A row without a class has equal shares.
 pub fn read_responsibilities(path: &Path, rows: usize, classes: usize) -> Result<Vec<f64>> {
     let mut input = Input::open(path)?;
-    if Format::of(path, &mut input)? == Format::Table
-        && let Some(shares) = delimited::read_shares(path, classes)?
-    {
-        check_rows(path, "starts", shares.len() / classes, rows)?;
-        return Ok(shares);
-    }
-    let labels = read_labels(path, rows)?;
-    if labels.names.len() > classes {
-        let (what, found, expected) = ("different classes", labels.names.len(), classes);
-        return Err(array_error(path, ArrayProblem::Classes { what, found, expected }));
+    let labels = match Format::of(path, &mut input)? {
+        Format::Table => match delimited::read_start(path, input, rows, classes)? {
+            delimited::Start::Shares(shares) => return Ok(shares),
+            delimited::Start::Labels(labels) => labels,
+        },
+        Format::Npy => npy::read_labels(path, input)?,
+        Format::Idx => idx::read_labels(path, input)?,
+    };
+    check_rows(path, "classes", labels.of_rows.len(), rows)?;
+    if labels.names.len() != classes {
+        let (found, expected) = (labels.names.len(), classes);
+        return Err(array_error(path, ArrayProblem::Classes { found, expected }));
     }
     let share = |class: u32, of: usize| match class {
         UNKNOWN => 1.0 / classes as f64,
@@ -100,6 +104,6 @@ pub fn read_responsibilities(path: &Path, rows: usize, classes: usize) -> Result
 fn check_rows(path: &Path, what: &'static str, found: usize, expected: usize) -> Result<()> {
     match found == expected {
         true => Ok(()),
-        false => Err(array_error(path, ArrayProblem::Rows { what, found, expected })),
+        false => Err(array_error(path, ArrayProblem::Rows { what, found, expected, below: None })),
     }
 }

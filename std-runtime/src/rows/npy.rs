@@ -9,7 +9,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::draft::Draft;
-use super::{ArrayProblem, Bits, Cells, Columns, Labels, ReadOptions, Rows, array_error, draft_for};
+use super::layout::{Beside, Layout};
+use super::{
+    ArrayProblem, Bits, Cells, Columns, Labels, ReadOptions, Rows, array_error, array_layout, draft_for,
+};
 use crate::error::{Result, ValueProblem};
 use crate::table::Progress;
 use crate::table::input::Input;
@@ -37,25 +40,26 @@ pub(super) fn read(
             ArrayProblem::Dimensions { found: header.shape.len(), expected: "2 or more, rows first" };
         return Err(fail(problem));
     }
-    if let Some(expected) = columns.map(Columns::len).filter(|&expected| expected != width) {
-        return Err(fail(ArrayProblem::Columns { found: width, expected }));
-    }
+    let layout = array_layout(path, columns, width, options)?;
+    let mut beside = Beside::default();
+    let mut source = Source { path, input: &mut input, header: &header, layout: &layout };
     let (columns, cells) = match options.threshold {
         Some(threshold) => {
-            let bits = read_bits(path, &mut input, &header, width, threshold, progress)?;
-            (columns.cloned().unwrap_or_else(|| Columns::binary(width)), Cells::Bits(bits))
+            let bits = read_bits(&mut source, threshold, &mut beside, progress)?;
+            (columns.cloned().unwrap_or_else(|| Columns::binary_with(layout.numbers())), Cells::Bits(bits))
         }
         None => {
-            let mut draft = draft_for(columns, width, options.family);
-            read_codes(path, &mut input, &header, width, &mut draft, progress)?;
+            let mut draft = draft_for(columns, layout.numbers(), options.family);
+            read_codes(&mut source, &mut draft, &mut beside, progress)?;
             draft.finish()
         }
     };
     let picture = match *header.shape.as_slice() {
-        [_, height, width] => Some((height, width)),
+        [_, height, across] if layout.is_all(width) => Some((height, across)),
         _ => None,
     };
-    Ok(Rows { picture, ..Rows::of(columns, cells) })
+    let (truth, weights) = beside.finish(&layout);
+    Ok(Rows { picture, truth, weights, threshold: options.threshold, ..Rows::of(columns, cells) })
 }
 
 /// Reads classes, one per row; not-a-number is none.
@@ -66,39 +70,71 @@ pub(super) fn read_labels(path: &Path, mut input: Input) -> Result<Labels> {
         return Err(array_error(path, problem));
     }
     let mut draft = Draft::new(vec!["class".to_owned()], Some(super::Family::Categorical));
-    read_codes(path, &mut input, &header, 1, &mut draft, &mut |_, _| {})?;
+    let layout = Layout { places: vec![0], truth: None, weights: None };
+    let mut source = Source { path, input: &mut input, header: &header, layout: &layout };
+    read_codes(&mut source, &mut draft, &mut Beside::default(), &mut |_, _| {})?;
     Ok(Labels::of_draft(draft))
 }
 
-/// Reads numbers, one per row.
-pub(super) fn read_numbers(path: &Path, mut input: Input) -> Result<Vec<f64>> {
+/// Reads how often every row counts, one number per row.
+pub(super) fn read_weights(path: &Path, mut input: Input) -> Result<Vec<f64>> {
     let header = Header::read(path, &mut input)?;
     if header.row_len().map_err(|problem| array_error(path, problem))? != 1 {
         let problem = ArrayProblem::Dimensions { found: header.shape.len(), expected: "1, a number per row" };
         return Err(array_error(path, problem));
     }
-    let mut numbers = Vec::new();
-    for_each_row(path, &mut input, &header, 1, &mut |_, _| {}, |_, bytes| {
-        numbers.push(header.element.number(bytes));
+    let mut weights = Vec::new();
+    for_each_row(path, &mut input, &header, &mut |_, _| {}, |_, bytes| {
+        weights.push(header.element.weight(bytes, "weight")?);
         Ok(())
     })?;
-    Ok(numbers)
+    Ok(weights)
+}
+
+/// An open array behind its header.
+struct Source<'s> {
+    path: &'s Path,
+    input: &'s mut Input,
+    header: &'s Header,
+    layout: &'s Layout,
+}
+
+impl Source<'_> {
+    /// Shows the values of every row, and keeps what is known beside them.
+    fn each_row(
+        &mut self,
+        beside: &mut Beside,
+        progress: Progress<'_>,
+        mut show: impl FnMut(&[u8]) -> Result<(), ValueProblem>,
+    ) -> Result<()> {
+        let (layout, element) = (self.layout, self.header.element);
+        for_each_row(self.path, self.input, self.header, progress, |_, row| {
+            let value = |place: usize| &row[place * element.len()..][..element.len()];
+            show(row)?;
+            if let Some(place) = layout.truth {
+                let class = element.code(value(place), || place.to_string())?;
+                beside.truth.push(class.map(|class| class.to_string()));
+            }
+            if let Some(place) = layout.weights {
+                beside.weights.push(element.weight(value(place), &place.to_string())?);
+            }
+            Ok(())
+        })
+    }
 }
 
 /// A bit per number: whether it is above the threshold.
 fn read_bits(
-    path: &Path,
-    input: &mut Input,
-    header: &Header,
-    width: usize,
+    source: &mut Source<'_>,
     threshold: f64,
+    beside: &mut Beside,
     progress: Progress<'_>,
 ) -> Result<Bits> {
-    let element = header.element;
-    let mut bits = Bits::new(width);
-    for_each_row(path, input, header, width, progress, |_, row| {
-        let values = row.chunks_exact(element.len()).map(|bytes| element.number(bytes));
-        bits.push(values.map(|value| (!value.is_nan()).then_some(value > threshold)));
+    let (element, layout) = (source.header.element, source.layout);
+    let mut bits = Bits::new(layout.places.len());
+    source.each_row(beside, progress, |row| {
+        let numbers = layout.values(row, element.len()).map(|bytes| element.number(bytes));
+        bits.push(numbers.map(|value| (!value.is_nan()).then_some(value > threshold)));
         Ok(())
     })?;
     Ok(bits)
@@ -106,32 +142,24 @@ fn read_bits(
 
 /// A code per number, which must be whole.
 fn read_codes(
-    path: &Path,
-    input: &mut Input,
-    header: &Header,
-    width: usize,
+    source: &mut Source<'_>,
     draft: &mut Draft,
+    beside: &mut Beside,
     progress: Progress<'_>,
 ) -> Result<()> {
+    let (element, layout) = (source.header.element, source.layout);
     let mut text = String::new();
-    for_each_row(path, input, header, width, progress, |row, bytes| {
-        for (column, bytes) in bytes.chunks_exact(header.element.len()).enumerate() {
-            text.clear();
-            let added = match header.element.whole(bytes) {
+    source.each_row(beside, progress, |row| {
+        for (column, bytes) in layout.values(row, element.len()).enumerate() {
+            match element.code(bytes, || draft.name(column).to_owned())? {
                 Some(number) => {
+                    text.clear();
                     // Writing to a text cannot fail.
                     let _ = write!(text, "{number}");
-                    draft.add(text.as_bytes())
+                    draft.add(text.as_bytes())?;
                 }
-                None => match header.element.number(bytes) {
-                    value if value.is_nan() => {
-                        draft.add_missing();
-                        Ok(())
-                    }
-                    value => Err(ValueProblem::NotWhole { column: draft.name(column).to_owned(), value }),
-                },
-            };
-            added.map_err(|problem| array_error(path, ArrayProblem::Value { row, problem }))?;
+                None => draft.add_missing(),
+            }
         }
         draft.end_row();
         Ok(())
@@ -143,11 +171,11 @@ fn for_each_row(
     path: &Path,
     input: &mut Input,
     header: &Header,
-    width: usize,
     progress: Progress<'_>,
-    mut show: impl FnMut(usize, &[u8]) -> Result<()>,
+    mut show: impl FnMut(usize, &[u8]) -> Result<(), ValueProblem>,
 ) -> Result<()> {
     let rows = header.shape.first().copied().unwrap_or(0);
+    let width = header.row_len().map_err(|problem| array_error(path, problem))?;
     let row_len = width * header.element.len();
     let expected = (rows as u64).saturating_mul(row_len as u64).saturating_add(header.len);
     let mut buffer = vec![0; row_len * (CHUNK / row_len.max(1)).clamp(1, rows.max(1))];
@@ -161,7 +189,7 @@ fn for_each_row(
             return Err(array_error(path, ArrayProblem::Truncated { found, expected }));
         }
         for bytes in space.chunks_exact(row_len) {
-            show(row, bytes)?;
+            show(row, bytes).map_err(|problem| array_error(path, ArrayProblem::Value { row, problem }))?;
             row += 1;
         }
         progress(input.bytes_read(), input.bytes_total());
@@ -173,6 +201,25 @@ fn for_each_row(
 }
 
 impl Element {
+    /// A value as a code; none where it is missing. Errors say in which column, by its name.
+    fn code(self, bytes: &[u8], column: impl Fn() -> String) -> Result<Option<i128>, ValueProblem> {
+        if let Some(number) = self.whole(bytes) {
+            return Ok(Some(number));
+        }
+        match self.number(bytes) {
+            missing if missing.is_nan() => Ok(None),
+            value => Err(ValueProblem::NotWhole { column: column(), value }),
+        }
+    }
+
+    /// A value as how often a row counts.
+    fn weight(self, bytes: &[u8], column: &str) -> Result<f64, ValueProblem> {
+        match self.number(bytes) {
+            weight if (0.0..f64::INFINITY).contains(&weight) => Ok(weight),
+            value => Err(ValueProblem::NotAWeight { column: column.to_owned(), value }),
+        }
+    }
+
     /// A value as a number.
     fn number(self, bytes: &[u8]) -> f64 {
         match (self, bytes) {

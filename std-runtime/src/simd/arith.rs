@@ -80,9 +80,10 @@ impl Arith for Baseline {
 mod x86 {
     use std::arch::is_x86_feature_detected;
 
-    use mixlet_core::arch::{RoundedRow, RoundedWeights4, x86};
-    use mixlet_core::half::bf16;
+    use mixlet_core::arch::{RoundedPanel, RoundedRow, RoundedWeights4, Sums, x86};
+    use mixlet_core::half::{bf16, f16};
     use mixlet_core::linear::TILE;
+    use mixlet_core::weights::Int4;
 
     use super::{Arith, Baseline, Level, Product};
 
@@ -164,6 +165,12 @@ mod x86 {
             // SAFETY: `dispatch` has found the instructions.
             unsafe { x86::f32_dots(x, w) }
         }
+
+        #[inline(always)]
+        fn f16_dots(x: &[f32], w: [&[f16]; TILE]) -> [f32; TILE] {
+            // SAFETY: `dispatch` has found the instructions.
+            unsafe { x86::f16_dots(x, w) }
+        }
     }
 
     /// Named by [`with_avx512_dot`] alone, which makes its calls of `arch` sound.
@@ -172,6 +179,7 @@ mod x86 {
     impl Arith for Avx512Dot {
         const WIDE: bool = true;
         const FEW: usize = 40;
+        const FEW_ROUNDED: usize = 8;
 
         #[inline(always)]
         fn fma(a: f32, b: f32, c: f32) -> f32 {
@@ -182,6 +190,12 @@ mod x86 {
         fn f32_dots<const M: usize>(x: [&[f32]; M], w: [&[f32]; TILE]) -> [[f32; TILE]; M] {
             // SAFETY: `dispatch` has found the instructions.
             unsafe { x86::f32_dots(x, w) }
+        }
+
+        #[inline(always)]
+        fn f16_dots(x: &[f32], w: [&[f16]; TILE]) -> [f32; TILE] {
+            // SAFETY: `dispatch` has found the instructions.
+            unsafe { x86::f16_dots(x, w) }
         }
 
         #[inline(always)]
@@ -203,6 +217,40 @@ mod x86 {
         ) -> [[f32; TILE]; M] {
             // SAFETY: as above.
             unsafe { x86::int4_dots(x, w) }
+        }
+
+        #[inline(always)]
+        fn bf16_panel<const W: usize>(x: &[bf16], w: [&[bf16]; TILE], sums: &mut Sums<W>) {
+            // SAFETY: as above.
+            unsafe { x86::bf16_panel(x, w, sums) }
+        }
+
+        #[inline(always)]
+        fn int8_panel<const W: usize>(x: RoundedPanel<'_, W>, w: [&[i8]; TILE], sums: &mut Sums<W>) {
+            // SAFETY: as above.
+            unsafe { x86::int8_panel(x, w, sums) }
+        }
+
+        #[inline(always)]
+        fn int4_panel<const W: usize>(
+            x: RoundedPanel<'_, W>,
+            w: [RoundedWeights4<'_>; TILE],
+            sums: &mut Sums<W>,
+        ) {
+            // SAFETY: as above.
+            unsafe { x86::int4_panel(x, w, sums) }
+        }
+
+        #[inline(always)]
+        fn transpose<T: Copy>(from: [&[T]; 16], to: [&mut [T]; 16]) {
+            // SAFETY: as above.
+            unsafe { x86::transpose(from, to) }
+        }
+
+        #[inline(always)]
+        fn int4_row(x: RoundedRow<'_>, weights: Int4<'_>, memory: &mut [i8], out: &mut [f32]) {
+            // SAFETY: as above.
+            unsafe { x86::int4_row(x, weights, memory, out) }
         }
     }
 }

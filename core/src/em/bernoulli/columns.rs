@@ -1,11 +1,19 @@
 //! The two loops over rows: log-joints of the expectation, counts of the accumulation.
 
+use core::hint::black_box;
 use core::ops::Range;
 
-use super::tables::{GROUP, GROUPS, Group, code, unfold};
+use super::counts::{ROWS, Subsets, WORDS, transpose};
+use super::tables::{GROUPS, Group, entry};
 use crate::em::ActiveColumns;
-use crate::em::lanes::{Aligned, Lane, LaneBlock, LaneColumns, add, add_wide, narrow};
+use crate::em::lanes::{Aligned, Lane, LaneBlock, LaneColumns, add, add_wide};
 use crate::observations::{PackedRows, WORD_BITS, row_words};
+
+/// Words whose tables are looked up for one row before the next: half of what second-level caches hold.
+const PASS: usize = 4;
+
+/// Words that are counted at once.
+const SPAN: usize = 2 * WORDS;
 
 /// Binary columns with their tables.
 pub(super) struct BitColumns<'a, T> {
@@ -16,32 +24,78 @@ pub(super) struct BitColumns<'a, T> {
     pub tables: &'a [T],
 }
 
-/// One word of some rows.
+/// A plane of some rows: their values, or which are present.
 #[derive(Clone, Copy)]
-struct WordOfRows<'a> {
-    word: usize,
+struct Plane<'a> {
+    bits: &'a [u64],
     /// Words of a row.
     words: usize,
-    bits: &'a [u64],
     /// Bits to be read the other way round.
     flipped: u64,
 }
 
-impl<'a> WordOfRows<'a> {
-    /// Each row's words: the one of interest is [`of`](Self::of) them.
+impl<'a> Plane<'a> {
+    /// The words of every row.
     #[inline(always)]
     fn rows(&self) -> core::slice::ChunksExact<'a, u64> {
-        self.bits.chunks_exact(self.words)
+        self.bits.chunks_exact(self.words.max(1))
     }
 
+    /// Some words of at most [`ROWS`] rows, transposed; zeros for rows and words that are not there.
     #[inline(always)]
-    fn of(&self, words: &[u64]) -> u64 {
-        words.get(self.word).copied().unwrap_or(0) ^ self.flipped
+    fn transposed(&self, words: Range<usize>, block: &mut [[u64; WORDS]; ROWS]) {
+        *block = [[0; WORDS]; ROWS];
+        for (block, row) in block.iter_mut().zip(self.rows()) {
+            let row = row.get(words.clone()).unwrap_or(&[]);
+            block.iter_mut().zip(row).for_each(|(block, word)| *block = *word);
+        }
+        transpose(block);
+    }
+
+    /// Adds what the words from `start` say of every row.
+    #[inline(always)]
+    fn add_pass<T: Lane, const L: usize>(
+        &self,
+        start: usize,
+        tables: &[[Group<T, L>; GROUPS]; PASS],
+        block: LaneBlock,
+        log_joints: &mut [[f64; L]],
+    ) {
+        for (row, words) in log_joints.chunks_exact_mut(block.of.max(1)).zip(self.rows()) {
+            let words = words.get(start..).and_then(|words| words.first_chunk::<PASS>());
+            let (Some(log_joint), Some(words)) = (row.get_mut(block.place), words) else { continue };
+            let mut wide = [0.0; L];
+            for ([first, second], [tables, others]) in
+                words.as_chunks::<2>().0.iter().zip(tables.as_chunks::<2>().0)
+            {
+                let mut both = sum(first ^ self.flipped, tables);
+                add(&mut both, &sum(second ^ self.flipped, others));
+                // Otherwise the compiler would take the registers of single precision by halves.
+                add_wide(&mut wide, &black_box(both));
+            }
+            add(log_joint, &wide);
+        }
+    }
+
+    /// Adds what one word says of every row.
+    #[inline(always)]
+    fn add_word<T: Lane, const L: usize>(
+        &self,
+        word: usize,
+        tables: &[Group<T, L>],
+        block: LaneBlock,
+        log_joints: &mut [[f64; L]],
+    ) {
+        for (row, words) in log_joints.chunks_exact_mut(block.of.max(1)).zip(self.rows()) {
+            let (Some(log_joint), Some(word)) = (row.get_mut(block.place), words.get(word)) else { continue };
+            let mut sum = [T::default(); L];
+            for (nth, table) in tables.iter().enumerate() {
+                add(&mut sum, entry(table, word ^ self.flipped, nth));
+            }
+            add_wide(log_joint, &sum);
+        }
     }
 }
-
-/// A word of some rows with the tables of its groups.
-type LookUp<'a, T, const L: usize> = (WordOfRows<'a>, &'a [Group<T, L>]);
 
 impl<'a, T: Lane> BitColumns<'a, T> {
     /// Values, and where they may be missing, which are present.
@@ -49,79 +103,96 @@ impl<'a, T: Lane> BitColumns<'a, T> {
         1 + usize::from(self.rows.present().is_some())
     }
 
-    /// A word of a range of rows in a plane.
+    /// A plane of a range of rows.
     #[inline(always)]
-    fn word(&self, plane: usize, word: usize, rows: Range<usize>) -> WordOfRows<'a> {
+    fn plane(&self, nth: usize, rows: Range<usize>) -> Plane<'a> {
         let words = row_words(self.rows.columns());
-        let bits = if plane == 0 { self.rows.values() } else { self.rows.present().unwrap_or(&[]) };
-        let bits = bits.get(rows.start * words..rows.end * words).unwrap_or(&[]);
-        WordOfRows { word, words, bits, flipped: 0 }
+        let bits = if nth == 0 { self.rows.values() } else { self.rows.present().unwrap_or(&[]) };
+        Plane { bits: bits.get(rows.start * words..rows.end * words).unwrap_or(&[]), words, flipped: 0 }
     }
 
-    /// What a word of a plane adds to log-joints.
+    /// The tables of a plane.
     #[inline(always)]
-    fn look_up<const L: usize>(
-        &self,
-        block: LaneBlock,
-        (word, plane): (usize, usize),
-        rows: Range<usize>,
-    ) -> LookUp<'a, T, L> {
+    fn tables<const L: usize>(&self, block: LaneBlock, plane: usize) -> &'a [Group<T, L>] {
         let tables = self.tables.as_chunks::<L>().0.as_chunks().0;
-        let planes = self.classes.div_ceil(L).max(1) * self.planes();
-        let start = (block.nth * self.planes() + plane) * (tables.len() / planes) + word * GROUPS;
-        let tables = tables.get(start..start + self.groups_of(word)).unwrap_or(&[]);
-        let flipped = if plane == 0 { 0 } else { u64::MAX };
-        (WordOfRows { flipped, ..self.word(plane, word, rows) }, tables)
+        let groups = tables.len() / (self.classes.div_ceil(L).max(1) * self.planes());
+        let start = (block.nth * self.planes() + plane) * groups;
+        tables.get(start..start + groups).unwrap_or(&[])
     }
 
-    /// Groups of a word.
+    /// Adds one block of responsibilities to the counts `[columns, classes]` of a span of words.
     #[inline(always)]
-    fn groups_of(&self, word: usize) -> usize {
-        (self.rows.columns() - word * WORD_BITS).min(WORD_BITS).div_ceil(GROUP)
-    }
-
-    /// Adds what the buckets of one group held to `counts` `[columns, classes]`.
-    #[inline(always)]
-    fn add_columns<const L: usize>(
+    fn add_span<const L: usize>(
         &self,
-        columns: Range<usize>,
-        block: LaneBlock,
-        sums: &[[T; L]; GROUP],
+        span: Range<usize>,
+        plane: Plane<'_>,
+        (block, responsibilities): (LaneBlock, &[[f64; L]]),
         counts: &mut [f64],
     ) {
-        for (column, sum) in columns.zip(sums) {
-            if let Some(row) = counts.get_mut(column * self.classes..(column + 1) * self.classes) {
-                let mut wide = [0.0; L];
-                add_wide(&mut wide, sum);
-                block.add_to(&wide, row);
+        let mut sums: Aligned<[[[T; L]; WORD_BITS]; SPAN]> = Aligned([[[T::default(); L]; _]; _]);
+        let (mut subsets, mut transposed) = (Aligned(Subsets::new()), Aligned([[0; WORDS]; ROWS]));
+        let rows = plane.bits.chunks(ROWS * plane.words);
+        for (bits, responsibilities) in rows.zip(responsibilities.chunks(ROWS * block.of)) {
+            subsets.0.fill(responsibilities.iter().skip(block.place).step_by(block.of));
+            for (start, sums) in span.clone().step_by(WORDS).zip(sums.0.chunks_mut(WORDS)) {
+                let words = start..span.end.min(start + WORDS);
+                Plane { bits, ..plane }.transposed(words.clone(), &mut transposed.0);
+                for ((nth, word), sums) in words.enumerate().zip(sums) {
+                    if self.counts(word) {
+                        let columns = sums.iter_mut().zip(&transposed.0).take(self.columns_of(word).len());
+                        columns.for_each(|(sum, words)| {
+                            subsets.0.add_to(words.get(nth).copied().unwrap_or(0), sum)
+                        });
+                    }
+                }
             }
         }
+        for (word, sums) in span.zip(&sums.0) {
+            for (column, sum) in self.columns_of(word).zip(sums) {
+                if let Some(row) = counts.get_mut(column * self.classes..(column + 1) * self.classes) {
+                    let mut wide = [0.0; L];
+                    add_wide(&mut wide, sum);
+                    block.add_to(&wide, row);
+                }
+            }
+        }
+    }
+
+    /// Whether the columns of a word are counted.
+    #[inline(always)]
+    fn counts(&self, word: usize) -> bool {
+        !self.active.partial || self.active.word(word) != 0
+    }
+
+    /// The columns of a word.
+    #[inline(always)]
+    fn columns_of(&self, word: usize) -> Range<usize> {
+        word * WORD_BITS..self.rows.columns().min((word + 1) * WORD_BITS)
     }
 }
 
 impl<T: Lane, const L: usize> LaneColumns<L> for BitColumns<'_, T> {
     #[inline(always)]
     fn add_logs(&self, block: LaneBlock, rows: Range<usize>, log_joints: &mut [[f64; L]]) {
-        let words = (0..row_words(self.rows.columns())).filter(|&word| self.active.word(word) != 0);
-        let mut words = words.flat_map(|word| (0..self.planes()).map(move |plane| (word, plane)));
-        while let Some(first) = words.next() {
-            let (first, tables) = self.look_up::<L>(block, first, rows.clone());
-            // The number of groups of a whole word is known to the compiler.
-            let Some(tables) = tables.first_chunk::<GROUPS>() else {
-                add_word(block, (first, tables), log_joints);
-                continue;
-            };
-            let Some((second, others)) =
-                words.next().map(|next| self.look_up::<L>(block, next, rows.clone()))
-            else {
-                add_word(block, (first, tables), log_joints);
-                continue;
-            };
-            if let Some(others) = others.first_chunk::<GROUPS>() {
-                add_two_words(block, (first, tables), (second, others), log_joints);
-            } else {
-                add_word(block, (first, tables), log_joints);
-                add_word(block, (second, others), log_joints);
+        for nth in 0..self.planes() {
+            // Bits of what is absent are those of what is present the other way round.
+            let plane =
+                Plane { flipped: if nth == 0 { 0 } else { u64::MAX }, ..self.plane(nth, rows.clone()) };
+            let (words, last) = self.tables::<L>(block, nth).as_chunks::<GROUPS>();
+            let (passes, others) = words.as_chunks::<PASS>();
+            let is_active = |word: usize| self.active.word(word) != 0;
+            for (nth, tables) in passes.iter().enumerate() {
+                if (nth * PASS..(nth + 1) * PASS).any(is_active) {
+                    plane.add_pass(nth * PASS, tables, block, log_joints);
+                }
+            }
+            for (word, tables) in (passes.len() * PASS..).zip(others) {
+                if is_active(word) {
+                    plane.add_word(word, tables, block, log_joints);
+                }
+            }
+            if is_active(words.len()) {
+                plane.add_word(words.len(), last, block, log_joints);
             }
         }
     }
@@ -135,98 +206,26 @@ impl<T: Lane, const L: usize> LaneColumns<L> for BitColumns<'_, T> {
         counts: &mut [f64],
     ) {
         let columns = self.rows.columns();
-        for (plane, counts) in counts.chunks_exact_mut(columns * self.classes).enumerate() {
-            for word in 0..row_words(columns) {
-                if self.active.partial && self.active.word(word) == 0 {
-                    continue;
-                }
-                let bits = self.word(plane, word, rows.clone());
-                let mut memory: Aligned<[Group<T, L>; GROUPS]> = Aligned([[[T::default(); L]; _]; GROUPS]);
-                let used = self.groups_of(word);
-                if used == GROUPS {
-                    fill_buckets(block, bits, responsibilities, &mut memory.0);
-                } else if let Some(buckets) = memory.0.get_mut(..used) {
-                    fill_buckets(block, bits, responsibilities, buckets);
-                }
-                for (nth, buckets) in memory.0.iter_mut().take(used).enumerate() {
-                    let of_bit = |bit: usize| (word * WORD_BITS + bit.min(WORD_BITS)).min(columns);
-                    let places = of_bit(nth * GROUP)..of_bit((nth + 1) * GROUP);
-                    self.add_columns(places, block, &unfold(buckets), counts);
-                }
+        for (nth, counts) in counts.chunks_exact_mut((columns * self.classes).max(1)).enumerate() {
+            let plane = self.plane(nth, rows.clone());
+            for start in (0..plane.words).step_by(SPAN) {
+                let span = start..plane.words.min(start + SPAN);
+                self.add_span(span, plane, (block, responsibilities), counts);
             }
         }
     }
 }
 
-/// Adds what one word says of every row.
+/// The sum of the entries of a word's groups.
 #[inline(always)]
-fn add_word<T: Lane, const L: usize>(
-    block: LaneBlock,
-    (word, tables): LookUp<'_, T, L>,
-    log_joints: &mut [[f64; L]],
-) {
-    for (row, words) in log_joints.chunks_exact_mut(block.of).zip(word.rows()) {
-        let Some(log_joint) = row.get_mut(block.place) else { continue };
-        add_wide(log_joint, &sum(word.of(words), tables));
-    }
-}
-
-/// [`add_word`] of two at a time: log-joints are read and written half as often.
-#[inline(always)]
-fn add_two_words<T: Lane, const L: usize>(
-    block: LaneBlock,
-    (first, tables): (WordOfRows<'_>, &[Group<T, L>; GROUPS]),
-    (second, others): (WordOfRows<'_>, &[Group<T, L>; GROUPS]),
-    log_joints: &mut [[f64; L]],
-) {
-    let rows = log_joints.chunks_exact_mut(block.of).zip(first.rows()).zip(second.rows());
-    for ((row, of_first), of_second) in rows {
-        let Some(log_joint) = row.get_mut(block.place) else { continue };
-        let mut wide = [0.0; L];
-        add_wide(&mut wide, &sum(first.of(of_first), tables));
-        add_wide(&mut wide, &sum(second.of(of_second), others));
-        add(log_joint, &wide);
-    }
-}
-
-/// The sum of the entries of a word's codes.
-#[inline(always)]
-fn sum<T: Lane, const L: usize>(word: u64, tables: &[Group<T, L>]) -> [T; L] {
+fn sum<T: Lane, const L: usize>(word: u64, tables: &[Group<T, L>; GROUPS]) -> [T; L] {
+    let [first, second, others @ ..] = tables;
     // Two sums, so that an addition need not wait for the one before.
-    let (mut even, mut odd) = ([T::default(); L], [T::default(); L]);
-    let (pairs, last) = tables.as_chunks::<2>();
-    for (nth, [first, second]) in pairs.iter().enumerate() {
-        if let Some(entry) = first.get(code(word, 2 * nth)) {
-            add(&mut even, entry);
-        }
-        if let Some(entry) = second.get(code(word, 2 * nth + 1)) {
-            add(&mut odd, entry);
-        }
-    }
-    for table in last {
-        if let Some(entry) = table.get(code(word, tables.len() - 1)) {
-            add(&mut even, entry);
-        }
+    let (mut even, mut odd) = (*entry(first, word, 0), *entry(second, word, 1));
+    for (nth, [first, second]) in (1..).zip(others.as_chunks::<2>().0) {
+        add(&mut even, entry(first, word, 2 * nth));
+        add(&mut odd, entry(second, word, 2 * nth + 1));
     }
     add(&mut even, &odd);
     even
-}
-
-/// Adds the responsibilities of every row to the buckets of its codes.
-#[inline(always)]
-fn fill_buckets<T: Lane, const L: usize>(
-    block: LaneBlock,
-    word: WordOfRows<'_>,
-    responsibilities: &[[f64; L]],
-    buckets: &mut [Group<T, L>],
-) {
-    for (row, words) in responsibilities.chunks_exact(block.of).zip(word.rows()) {
-        let Some(row) = row.get(block.place) else { continue };
-        let (row, word) = (narrow::<T, L>(row), word.of(words));
-        for (nth, buckets) in buckets.iter_mut().enumerate() {
-            if let Some(bucket) = buckets.get_mut(code(word, nth)) {
-                add(bucket, &row);
-            }
-        }
-    }
 }

@@ -3,7 +3,7 @@
 use super::{BernoulliPrior, BernoulliShape};
 use crate::em::stepwise::StepSize;
 use crate::em::{EmError, check_length};
-use crate::numeric::softmax_rows;
+use crate::numeric::{copy, softmax_rows};
 use crate::observations::{WORD_BITS, row_words};
 
 /// Values that the state of a stream takes: shares and, for every column and class, ones and values present.
@@ -61,10 +61,10 @@ impl<'a> BernoulliStream<'a> {
         check_length("class shares", shares.len(), shape.classes)?;
         check_length("probabilities", probabilities.len(), shape.columns * shape.classes)?;
         check_length("state", state.len(), stream_state_len(shape))?;
-        let (masses, counts) = state.split_at_mut(shape.classes);
-        masses.copy_from_slice(shares);
-        let columns =
-            counts.chunks_exact_mut(2 * shape.classes).zip(probabilities.chunks_exact(shape.classes));
+        let len = shape.classes.max(1);
+        let (masses, counts) = state.split_at_mut_checked(shape.classes).unwrap_or_default();
+        copy(shares, masses);
+        let columns = counts.chunks_exact_mut(len.saturating_mul(2)).zip(probabilities.chunks_exact(len));
         for (counts, probabilities) in columns {
             let classes = counts.as_chunks_mut::<2>().0.iter_mut().zip(probabilities).zip(shares);
             classes.for_each(|((count, p), share)| *count = [share * p, *share]);
@@ -90,9 +90,11 @@ impl<'a> BernoulliStream<'a> {
         let log_likelihood = self.expectation(row, present, scratch)?;
         let gamma = self.size.of_step(self.steps);
         self.steps = self.steps.saturating_add(1);
-        let (masses, counts) = self.state.split_at_mut(self.shape.classes);
+        let (masses, counts) = self.state.split_at_mut_checked(self.shape.classes).unwrap_or_default();
         masses.iter_mut().zip(scratch.iter()).for_each(|(mass, q)| *mass += gamma * (q - *mass));
-        for (column, counts) in counts.chunks_exact_mut(2 * self.shape.classes).enumerate() {
+        for (column, counts) in
+            counts.chunks_exact_mut(self.shape.classes.saturating_mul(2).max(1)).enumerate()
+        {
             let value = f64::from(bit(row, column));
             let is_present = f64::from(present.map_or(1, |present| bit(present, column)));
             for ([ones, present], q) in counts.as_chunks_mut::<2>().0.iter_mut().zip(scratch.iter()) {

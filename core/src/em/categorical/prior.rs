@@ -72,7 +72,7 @@ impl CategoricalPrior {
     /// The probabilities `[levels, classes]` of one column from expected counts.
     #[inline(always)]
     pub(super) fn estimate(&self, counts: &[f64], classes: usize, probabilities: &mut [f64]) {
-        let levels = (probabilities.len() / classes) as f64;
+        let levels = (probabilities.len() / classes.max(1)) as f64;
         for class in 0..classes {
             let of_class = || counts.iter().skip(class).step_by(classes);
             if of_class().sum::<f64>() + self.pseudocount * levels > 0.0 {

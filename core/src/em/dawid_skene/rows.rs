@@ -2,6 +2,7 @@
 
 use core::ops::Range;
 
+use crate::numeric::copy;
 use crate::observations::Answers;
 
 /// `out[t, k] = ln π_k + Σ_(cells of t) ln C[cell, k]`, with the number of classes known to the compiler.
@@ -37,9 +38,9 @@ pub(super) fn any_log_joints(
     table: &[f64],
     out: &mut [f64],
 ) {
-    let classes = shares.len();
+    let classes = shares.len().max(1);
     for (cells, out) in answers.rows(rows).zip(out.chunks_exact_mut(classes)) {
-        out.copy_from_slice(shares);
+        copy(shares, out);
         for &cell in cells {
             let start = cell as usize * classes;
             let row = table.get(start..start + classes).unwrap_or(&[]);
@@ -85,7 +86,7 @@ pub(super) fn add_any_rows(
     masses: &mut [f64],
     counts: &mut [f64],
 ) {
-    let classes = masses.len();
+    let classes = masses.len().max(1);
     for (nth, (cells, posterior)) in
         answers.rows(rows).zip(responsibilities.chunks_exact(classes)).enumerate()
     {

@@ -62,7 +62,7 @@ impl<'m, 'a> TwoClasses<'m, 'a> {
         check_length("classes", model.shape.classes, 2)?;
         let (answers, cells) = (model.answers, model.answers.cell_count());
         check_length("memory of two classes", memory.len(), two_classes_len(cells))?;
-        let (ratios, counts) = memory.split_at_mut(cells);
+        let (ratios, counts) = memory.split_at_mut_checked(cells).unwrap_or_default();
         counts.fill(0.0);
         let weights = model.facts.weights_of(0..answers.tasks());
         let weight = |row: usize| weights.and_then(|weights| weights.get(row)).copied().unwrap_or(1.0);

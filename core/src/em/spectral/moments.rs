@@ -1,7 +1,7 @@
 //! Moments of the scores of several answers to one task, and the classes that explain them.
 
 use super::tensor::components;
-use super::{Panel, SpectralError, cell_row, square, take};
+use super::{Panel, SpectralError, cell_row, count_of, square, take};
 use crate::numeric::dot;
 use crate::small::{add_scaled, at, eigen};
 use rand_core::Rng;
@@ -38,7 +38,7 @@ pub(super) fn decompose(
     duals: &mut [f64],
     mut scratch: &mut [f64],
 ) -> Result<(), SpectralError> {
-    let classes = class_shares.len();
+    let classes = count_of(class_shares.len());
     let [tensor, spare] = [(); 2].map(|()| take(&mut scratch, classes * square(classes)));
     let [second, vectors, whitening] = [(); 3].map(|()| take(&mut scratch, square(classes)));
     let constant = take(&mut scratch, classes);
@@ -64,7 +64,7 @@ pub(super) fn decompose(
     for ((share, dual), v) in class_shares
         .iter_mut()
         .zip(duals.chunks_exact_mut(classes))
-        .zip(vectors.chunks_exact(rank))
+        .zip(vectors.chunks_exact(rank.max(1)))
         .take(rank)
     {
         let root = dot(constant, v);
@@ -87,7 +87,7 @@ fn third_moment(
     pairs: &mut [f64],
     sum: &mut [f64],
 ) -> Result<(), SpectralError> {
-    let classes = sum.len();
+    let classes = count_of(sum.len());
     tensor.fill(0.0);
     let mut tasks = 0.0;
     for cells in panel.tasks() {
@@ -120,12 +120,12 @@ fn third_moment(
 /// `out += factor · x ⊗ y`.
 #[inline(always)]
 fn add_outer(out: &mut [f64], factor: f64, x: &[f64], y: &[f64]) {
-    out.chunks_exact_mut(y.len()).zip(x).for_each(|(row, x)| add_scaled(row, factor * x, y));
+    out.chunks_exact_mut(y.len().max(1)).zip(x).for_each(|(row, x)| add_scaled(row, factor * x, y));
 }
 
 /// Rows `u / √e` of the eigenpairs `(e, u)` that are not noise, and `constant = W M2 e_0`; returns their number.
 fn whiten(values: &[f64], vectors: &[f64], whitening: &mut [f64], constant: &mut [f64]) -> usize {
-    let classes = constant.len();
+    let classes = count_of(constant.len());
     let pairs = values.iter().step_by(classes + 1).zip(vectors.chunks_exact(classes));
     let kept = pairs.filter(|(value, _)| **value > RANK_TOLERANCE);
     let mut rank = 0;
@@ -142,9 +142,10 @@ fn whiten(values: &[f64], vectors: &[f64], whitening: &mut [f64], constant: &mut
 
 /// `out[j, h] = Σ_i matrix[h, i] · tensor[i, j]`, where `j` stands for all indices but the first.
 fn contract(tensor: &[f64], matrix: &[f64], rows: usize, out: &mut [f64]) {
-    let columns = matrix.len() / rows;
+    let rows = rows.max(1);
+    let columns = (matrix.len() / rows).max(1);
     out.fill(0.0);
-    for (i, plane) in tensor.chunks_exact(tensor.len() / columns).enumerate() {
+    for (i, plane) in tensor.chunks_exact((tensor.len() / columns).max(1)).enumerate() {
         for (out, value) in out.chunks_exact_mut(rows).zip(plane) {
             let column = matrix.iter().skip(i).step_by(columns);
             out.iter_mut().zip(column).for_each(|(sum, weight)| *sum += weight * value);

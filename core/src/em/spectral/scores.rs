@@ -12,7 +12,7 @@
 //!   stays there, and where they do not, the noise reaches every direction.
 
 use super::tensor::symmetric_unit;
-use super::{Panel, cell_row};
+use super::{Panel, cell_row, count_of};
 use crate::small::{add_scaled, at};
 use rand_core::Rng;
 
@@ -39,7 +39,7 @@ pub(super) fn fit(
     next: &mut [f64],
     sum: &mut [f64],
 ) {
-    let classes = sum.len();
+    let classes = count_of(sum.len());
     for (cell, row) in scores.chunks_exact_mut(classes).enumerate() {
         for (class, score) in row.iter_mut().enumerate() {
             *score = f64::from(u8::from(cell % classes == class)) + NOISE * symmetric_unit(random);
@@ -59,7 +59,7 @@ pub(super) fn fit(
 
 /// `next[c] = Σ_{tasks with c} (mean score of the task's answers)`.
 fn average(panel: Panel<'_>, scores: &[f64], next: &mut [f64], sum: &mut [f64]) {
-    let classes = sum.len();
+    let classes = count_of(sum.len());
     next.fill(0.0);
     for cells in panel.tasks() {
         let answers = panel.sum_scores(cells, scores, sum);
@@ -73,7 +73,7 @@ fn average(panel: Panel<'_>, scores: &[f64], next: &mut [f64], sum: &mut [f64]) 
 
 /// Centres every worker, makes coordinates uncorrelated (Gram–Schmidt, in order), sets coordinate 0 to 1.
 fn standardize(counts: &[f64], scores: &mut [f64], mean: &mut [f64]) {
-    let classes = mean.len();
+    let classes = count_of(mean.len());
     for (table, counts) in scores.chunks_exact_mut(classes * classes).zip(counts.chunks_exact(classes)) {
         center(counts, table, mean);
     }
@@ -95,7 +95,7 @@ fn standardize(counts: &[f64], scores: &mut [f64], mean: &mut [f64]) {
 
 /// Takes the mean over a worker's answers off the worker's scores `[K, K]`; symbols never used score 0.
 fn center(counts: &[f64], table: &mut [f64], mean: &mut [f64]) {
-    let classes = mean.len();
+    let classes = count_of(mean.len());
     let answers: f64 = counts.iter().sum();
     mean.fill(0.0);
     for (row, count) in table.chunks_exact(classes).zip(counts).filter(|(_, count)| **count > 0.0) {
@@ -112,6 +112,6 @@ fn center(counts: &[f64], table: &mut [f64], mean: &mut [f64]) {
 
 /// `Σ_c counts[c] · scores[c, i] · scores[c, j]`.
 fn product(counts: &[f64], scores: &[f64], i: usize, j: usize) -> f64 {
-    let classes = scores.len() / counts.len().max(1);
+    let classes = (scores.len() / counts.len().max(1)).max(1);
     scores.chunks_exact(classes).zip(counts).map(|(row, count)| count * at(row, i) * at(row, j)).sum()
 }

@@ -1,6 +1,7 @@
 //! Components of a small symmetric tensor, by power iteration.
 
-use crate::numeric::dot;
+use super::count_of;
+use crate::numeric::{copy, dot};
 use crate::small::add_scaled;
 use rand_core::Rng;
 
@@ -35,7 +36,7 @@ pub(super) fn components(
             let value = power_steps(tensor, found, v, next);
             if value > largest {
                 largest = value;
-                best.copy_from_slice(v);
+                copy(v, best);
             }
         }
         let value = power_steps(tensor, found, best, next);
@@ -50,7 +51,7 @@ pub(super) fn symmetric_unit(random: &mut impl Rng) -> f64 {
 
 /// Takes power steps from `v`, orthogonal to the rows of `found`; returns `T(v, v, v)`.
 fn power_steps(tensor: &[f64], found: &[f64], v: &mut [f64], next: &mut [f64]) -> f64 {
-    let n = v.len();
+    let n = count_of(v.len());
     for _ in 0..STEPS {
         contract_twice(tensor, v, next);
         for row in found.chunks_exact(n) {
@@ -68,7 +69,7 @@ fn power_steps(tensor: &[f64], found: &[f64], v: &mut [f64], next: &mut [f64]) -
 
 /// `out = T(·, v, v)`.
 fn contract_twice(tensor: &[f64], v: &[f64], out: &mut [f64]) {
-    let n = v.len();
+    let n = count_of(v.len());
     for (sum, plane) in out.iter_mut().zip(tensor.chunks_exact(n * n)) {
         *sum = plane.chunks_exact(n).zip(v).map(|(row, &x)| x * dot(row, v)).sum();
     }
@@ -76,7 +77,7 @@ fn contract_twice(tensor: &[f64], v: &[f64], out: &mut [f64]) {
 
 /// `tensor −= value · v ⊗ v ⊗ v`.
 fn deflate(tensor: &mut [f64], value: f64, v: &[f64]) {
-    let n = v.len();
+    let n = count_of(v.len());
     for (plane, &x) in tensor.chunks_exact_mut(n * n).zip(v) {
         for (row, &y) in plane.chunks_exact_mut(n).zip(v) {
             add_scaled(row, -value * x * y, v);

@@ -73,8 +73,8 @@ pub fn ffn_backward<A: Arith>(
     let (rows, ffn_dim) = (x.rows(), ffn.inner.ffn_dim());
     let shape = FfnShape { rows, model_dim: x.columns(), ffn_dim, gated: ffn.inner.gate.is_some() };
     scratch.check(ffn_backward_scratch_len(shape))?;
-    let (grad_up, rest) = scratch.floats.split_at_mut(rows * ffn_dim);
-    let (grad_gate, floats) = rest.split_at_mut(rows * ffn_dim);
+    let (grad_up, rest) = scratch.floats.split_at_mut_checked(rows * ffn_dim).unwrap_or_default();
+    let (grad_gate, floats) = rest.split_at_mut_checked(rows * ffn_dim).unwrap_or_default();
     let mut scratch = Scratch { floats, ..scratch };
     let mut grad_up = MatMut::new(grad_up, rows, ffn_dim)?;
 

@@ -10,9 +10,9 @@ use super::super::output::{Lines, check_paths, log, print, print_json};
 use crate::cli::Common;
 use crate::error::Result;
 use crate::models::config::LossScope;
-use crate::models::forward::{Side, Trace};
+use crate::models::forward::{Keep, Side, Trace};
 use crate::models::io::{Named, read_batch, write_tensors};
-use crate::models::losses::{Losses, losses};
+use crate::models::losses::{Losses, RouterLoss, losses};
 use crate::models::{Batch, Model};
 use crate::report::number::{decimal, things};
 
@@ -80,7 +80,8 @@ pub(super) fn run(options: &LogitsOptions) -> Result<()> {
     let batch = read_batch(&options.input, model.config.vocab)?;
     let read = clock.elapsed().as_secs_f64();
     let clock = Instant::now();
-    let mut trace = Trace::default();
+    let keep = if options.hidden { Keep::All } else { Keep::Routing };
+    let mut trace = Trace { keep, ..Trace::default() };
     let logits = model.logits(&batch, &mut trace)?;
     let losses = losses(&model.config, &batch, &logits, &trace)?;
     let seconds = Seconds { read, run: clock.elapsed().as_secs_f64() };
@@ -91,27 +92,28 @@ pub(super) fn run(options: &LogitsOptions) -> Result<()> {
     let shape = vec![batch.sequences, tokens, model.config.vocab];
     let mut tensors = vec![Named { name: "logits".to_owned(), shape, values: logits }];
     tensors.extend(routers(&model, &batch, &trace));
-    if options.hidden {
-        tensors.extend(states(&model, &batch, trace));
-    }
+    tensors.extend(states(&model, &batch, trace));
     write_tensors(&options.output, &tensors)?;
     if !options.common.json {
         return print(&summary(&batch, losses.as_ref(), &tensors, options));
     }
-    let of_stack = |side| if side == Side::Encoder { "encoder" } else { "decoder" };
-    let routers = losses.iter().flat_map(|losses| &losses.routers);
     print_json(&LogitsJson {
         sequences: batch.sequences,
         tokens,
         vocab: model.config.vocab,
         cross_entropy: losses.as_ref().map(|losses| losses.cross_entropy),
-        router_losses: routers
-            .map(|loss| RouterLossJson { stack: of_stack(loss.side), balance: loss.balance, z: loss.z })
-            .collect(),
+        router_losses: losses.iter().flat_map(|losses| &losses.routers).map(RouterLossJson::new).collect(),
         loss: losses.as_ref().map(|losses| losses.total),
         warnings,
         seconds,
     })
+}
+
+impl RouterLossJson {
+    fn new(loss: &RouterLoss) -> Self {
+        let stack = if loss.side == Side::Encoder { "encoder" } else { "decoder" };
+        Self { stack, balance: loss.balance, z: loss.z }
+    }
 }
 
 /// What names of a stack's tensors begin with.
@@ -127,8 +129,7 @@ fn prefix(model: &Model, side: Side) -> &'static str {
 fn routers(model: &Model, batch: &Batch, trace: &Trace) -> Vec<Named> {
     let by_side = |side| trace.mixtures.iter().filter(move |mixture| mixture.side == side).enumerate();
     let named = by_side(Side::Encoder).chain(by_side(Side::Decoder)).map(|(nth, mixture)| {
-        let tokens = mixture.input.len() / model.config.model_dim;
-        let experts = mixture.logits.len() / tokens;
+        let (experts, tokens) = (mixture.experts, mixture.logits.len() / mixture.experts);
         let shape = match model.config.router_losses.over {
             LossScope::Sequences => vec![batch.sequences, tokens / batch.sequences, experts],
             LossScope::Tokens | LossScope::None => vec![tokens, experts],

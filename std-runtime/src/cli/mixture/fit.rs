@@ -26,6 +26,9 @@ pub(super) fn run(options: &FitOptions) -> Result<()> {
     picture(options, &rows)?;
     let analysis_options = analysis_options(options, &rows)?;
     let read = clock.elapsed().as_secs_f64();
+    if let Some(note) = options.model.note(rows.columns.len()) {
+        log("note", &note);
+    }
     let shared = progress.shared();
     let mut analysis = Analysis::run(&rows, &analysis_options, &shared)?;
     analysis.seconds.read = read;

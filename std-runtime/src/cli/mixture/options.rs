@@ -1,5 +1,7 @@
 //! The options of `mixlet mixture fit`, and what a fit takes of them.
 
+mod values;
+
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
@@ -10,10 +12,15 @@ use crate::cli::output::check_paths;
 use crate::cli::{Common, usage};
 use crate::error::{Error, Result};
 use crate::mixture::fit::{self, Start};
+use crate::mixture::pairs::pair_count;
 use crate::mixture::tree::{RefineOptions, TreeOptions};
 use crate::mixture::{Method, Select};
 use crate::output::is_standard_output;
+use crate::report::number::{count, things};
 use crate::rows::{Family, Header, ReadOptions};
+use values::{classes, depth, picture, restarts, rounds, select};
+
+pub(in crate::cli) use values::{Side, StartOption};
 
 /// Everything `mixlet mixture fit` takes.
 #[derive(Args)]
@@ -42,8 +49,10 @@ Examples:
   mixlet mixture fit clicks.csv --classes 2 --method forward --select auto
   mixlet mixture fit images-idx3-ubyte.gz --method tree --depth 10 --refine 3 --truth labels-idx1-ubyte.gz
 
-Columns hold two values each, or any number with --family categorical. An empty field is a missing value.
-Rows, classes and columns without names are counted from 0. An output that is called - goes to standard output.";
+Columns hold two values each, or any number with --family categorical. An empty field is a missing value, as is an
+empty line where there is one column. Rows, classes and columns without names are counted from 0; the latter are called
+by their numbers. Files of --truth, --weights and --start have a line per row, in the order of the rows or, with a column
+`row`, in any. An output that is called - goes to standard output.";
 
 /// How files are read.
 #[derive(Args)]
@@ -61,17 +70,17 @@ pub(in crate::cli) struct Input {
     /// What stands for a missing value in a table, beside an empty field
     #[arg(long, value_name = "TEXT")]
     pub missing: Option<String>,
-    /// Columns of the table to pass over, for instance an id
+    /// Columns to pass over, for instance an id: by name, or by number from 0 where they have no names
     #[arg(long, value_name = "NAME,..", value_delimiter = ',')]
     pub ignore: Vec<String>,
-    /// Known classes that score the fit and take no part in it: a file with one per row, or a column of the table
+    /// Known classes that score the fit and take no part in it: a file with one per row, or a column of DATA
     #[arg(long, value_name = "FILE|COLUMN")]
     pub truth: Option<PathBuf>,
-    /// How often each row counts: a file with one number per row, or a column of the table
+    /// How often each row counts: a file with one number per row, or a column of DATA
     #[arg(long, value_name = "FILE|COLUMN")]
     pub weights: Option<PathBuf>,
     /// The share of rows that take no part in the fit and test it
-    #[arg(long, value_name = "SHARE", value_parser = usage::share)]
+    #[arg(long, value_name = "SHARE", value_parser = usage::share, allow_negative_numbers = true)]
     pub held_out: Option<f64>,
 }
 
@@ -80,29 +89,30 @@ pub(in crate::cli) struct Input {
 #[command(next_help_heading = "Method")]
 pub(in crate::cli) struct Model {
     /// How many classes: a number, or a range of which the best by BIC is kept; a tree finds out by itself
-    #[arg(long, value_name = "K|A..B", value_parser = classes)]
+    #[arg(long, value_name = "K|A..B", value_parser = classes, allow_negative_numbers = true)]
     pub classes: Option<RangeInclusive<usize>>,
     /// How they are found
     #[arg(long, value_enum, default_value_t = Method::Em)]
     pub method: Method,
     /// Nodes on a path of a tree at most: up to 2^N classes [default: 8]
-    #[arg(long, value_name = "N", value_parser = depth)]
+    #[arg(long, value_name = "N", value_parser = depth, allow_negative_numbers = true)]
     pub depth: Option<u32>,
     /// Rounds of EM with all columns that refine the leaves of a tree into one mixture, of which rows have a likelihood
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = rounds, allow_negative_numbers = true)]
     pub refine: Option<u32>,
     /// Which columns speak: all, those that tell more than chance, or the first N by information; in every node of a
-    /// tree, there auto stands for 50, its default. Stagewise: all splits as published, auto by what is beyond chance
-    #[arg(long, value_name = "all|auto|N", value_parser = select)]
+    /// tree, there auto stands for 50, its default. Stagewise: all splits as published, auto by what is beyond chance.
+    /// Comparing columns may take up to 8 GiB
+    #[arg(long, value_name = "all|auto|N", value_parser = select, allow_negative_numbers = true)]
     pub select: Option<Select>,
     /// Where EM starts: random, or a file of classes as --labels writes it
     #[arg(long, value_name = "random|FILE")]
     pub start: Option<StartOption>,
     /// Random starts, of which the best is kept [default: 1; in every node of a tree 3]
-    #[arg(long, value_name = "N", value_parser = restarts)]
+    #[arg(long, value_name = "N", value_parser = restarts, allow_negative_numbers = true)]
     pub restarts: Option<usize>,
     /// Rounds at most [default: 500; in every node of a tree 10]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "N", value_parser = rounds, allow_negative_numbers = true)]
     pub rounds: Option<u32>,
     /// Stop when the objective gains less than this share of its size; 0 does all rounds [default: 1e-7]
     #[arg(long, value_name = "X", value_parser = usage::not_negative, allow_negative_numbers = true)]
@@ -129,89 +139,12 @@ pub(in crate::cli) struct Outputs {
     #[arg(long, value_name = "OUT.html")]
     pub report: Option<PathBuf>,
     /// Height and width of a row that is a picture, for the report [default for idx: as in the file]
-    #[arg(long, value_name = "HxW", value_parser = picture)]
+    #[arg(long, value_name = "HxW", value_parser = picture, allow_negative_numbers = true)]
     pub image: Option<(usize, usize)>,
 }
 
-/// Where EM starts, before files are read.
-#[derive(Clone, Debug, PartialEq)]
-pub(in crate::cli) enum StartOption {
-    Random,
-    File(PathBuf),
-}
-
-impl std::str::FromStr for StartOption {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(if text == "random" { Self::Random } else { Self::File(text.into()) })
-    }
-}
-
-/// Classes at most: more are a mistaken option.
-const MOST_CLASSES: usize = 1 << 16;
-
-fn classes(text: &str) -> Result<RangeInclusive<usize>, String> {
-    let whole = |text: &str| usage::whole(text, MOST_CLASSES);
-    let ends = match text.split_once("..") {
-        None => whole(text).map(|classes| (classes, classes)),
-        Some((first, last)) => whole(first).and_then(|first| Ok((first, whole(last)?))),
-    };
-    match ends {
-        Ok((first, last)) if first <= last => Ok(first..=last),
-        _ => Err(format!("expected a number of classes from 1 to {MOST_CLASSES}, or a range such as 2..12")),
-    }
-}
-
-fn select(text: &str) -> Result<Select, String> {
-    match text {
-        "all" => Ok(Select::All),
-        "auto" => Ok(Select::Auto),
-        number => usage::whole(number, u32::MAX as usize)
-            .map(Select::First)
-            .map_err(|_| "expected `all`, `auto` or a number of columns from 1 on".to_owned()),
-    }
-}
-
-fn depth(text: &str) -> Result<u32, String> {
-    usage::whole(text, 24).map(|depth| depth as u32)
-}
-
-fn restarts(text: &str) -> Result<usize, String> {
-    usage::whole(text, 100_000)
-}
-
-fn picture(text: &str) -> Result<(usize, usize), String> {
-    let side = |text: &str| usage::whole(text, 1 << 16).ok();
-    let sides = text.split_once('x').and_then(|(height, width)| Some((side(height)?, side(width)?)));
-    sides.ok_or_else(|| "expected height x width, such as 28x28".to_owned())
-}
-
-/// A side file, or a column of the table.
-#[derive(Clone, Debug, PartialEq)]
-pub(in crate::cli) enum Side<'a> {
-    None,
-    File(&'a Path),
-    Column(String),
-}
-
-impl<'a> Side<'a> {
-    /// What is a file is taken for one.
-    fn of(path: &'a Option<PathBuf>) -> Self {
-        match path {
-            None => Self::None,
-            Some(path) if path.exists() || path.components().count() > 1 => Self::File(path),
-            Some(name) => Self::Column(name.to_string_lossy().into_owned()),
-        }
-    }
-
-    fn column(&self) -> Option<String> {
-        match self {
-            Self::Column(name) => Some(name.clone()),
-            _ => None,
-        }
-    }
-}
+/// Pairs of columns that take seconds to compare.
+const MANY_PAIRS: u64 = 100_000_000;
 
 impl Input {
     pub fn truth(&self) -> Side<'_> {
@@ -245,7 +178,8 @@ impl Model {
         self.range().start() != self.range().end()
     }
 
-    fn is_given_start(&self) -> bool {
+    /// Whether EM starts from classes in a file.
+    pub fn is_given_start(&self) -> bool {
         matches!(self.start, Some(StartOption::File(_)))
     }
 
@@ -333,6 +267,21 @@ impl Model {
             pseudocount: self.pseudocount.unwrap_or(default.pseudocount),
             seed,
         }
+    }
+
+    /// What a method does with so many columns that nobody expects it.
+    pub fn note(&self, columns: usize) -> Option<String> {
+        let often = match self.method {
+            Method::Em => return None,
+            Method::Forward => "at first",
+            Method::Stagewise | Method::Backward => "in every round",
+            Method::Tree => "in every node",
+        };
+        let pairs = pair_count(columns);
+        (pairs >= MANY_PAIRS).then(|| {
+            let (pairs, columns) = (count(pairs), things(columns, "column"));
+            format!("{columns} are {pairs} pairs, which are compared {often}; --ignore leaves columns out")
+        })
     }
 
     /// How the leaves of a tree are refined.

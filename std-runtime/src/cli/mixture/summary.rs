@@ -194,7 +194,9 @@ fn wrote(lines: &mut Lines, options: &FitOptions, analysis: &Analysis) {
     if !paths.is_empty() {
         return lines.add("Wrote", &paths.join(", "));
     }
-    let next = match analysis.method == Method::Em && analysis.chosen().restarts.len() == 1 {
+    let is_random = analysis.method == Method::Em && !options.model.is_given_start();
+    let may_restart = is_random && analysis.classes() > 1;
+    let next = match may_restart && analysis.chosen().restarts.len() == 1 {
         true => "--restarts 10 looks for a better fit, --report report.html shows this one",
         false => "--labels labels.csv writes the classes, --report report.html shows everything",
     };

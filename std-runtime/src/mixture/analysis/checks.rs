@@ -22,7 +22,7 @@ pub(super) fn warnings(rows: &Rows, options: &AnalysisOptions, analysis: &Analys
     constants(rows, &mut warnings);
     number_of_classes(options, analysis, &mut warnings);
     selected(analysis, &mut warnings);
-    ending(analysis, &mut warnings);
+    ending(options, analysis, &mut warnings);
     sizes(analysis, &mut warnings);
     warnings
 }
@@ -43,15 +43,18 @@ fn names(rows: &Rows, warnings: &mut Vec<String>) {
 
 /// Columns that tell nothing. Pictures have dark margins: nobody needs to hear of them.
 fn constants(rows: &Rows, warnings: &mut Vec<String>) {
-    if rows.columns.are_numbered() {
+    if rows.columns.numbers().is_some() {
         return;
     }
-    let varies = super::columns::varying(rows);
-    let constant: Vec<&String> =
-        rows.columns.names.iter().zip(varies).filter(|(_, varies)| !varies).map(|(name, _)| name).collect();
-    if let Some(first) = constant.first() {
-        let columns = things(constant.len(), "column");
-        warnings.push(format!("{columns} with one value only, first {}: they tell nothing", Quoted(first)));
+    let columns = rows.columns.names.iter().zip(&rows.columns.codes).zip(super::columns::varying(rows));
+    let constant = columns.filter(|(_, varies)| !varies).map(|(column, _)| column);
+    let (empty, alike): (Vec<_>, Vec<_>) = constant.partition(|(_, codes)| codes.is_empty());
+    for (columns, what) in [(empty, "without any value"), (alike, "with one value only")] {
+        if let Some((first, _)) = columns.first() {
+            let noun = if columns.len() == 1 { "it tells" } else { "they tell" };
+            let columns = things(columns.len(), "column");
+            warnings.push(format!("{columns} {what}, first {}: {noun} nothing", Quoted(first)));
+        }
     }
 }
 
@@ -72,20 +75,28 @@ fn number_of_classes(options: &AnalysisOptions, analysis: &Analysis, warnings: &
 
 /// A search that found nothing.
 fn selected(analysis: &Analysis, warnings: &mut Vec<String>) {
+    let what = match analysis.method {
+        Method::Tree => "the tree is one leaf: the rows are too few, or fewer than two columns vary",
+        _ => "no column depends on the others beyond chance: there are no classes to find",
+    };
     if analysis.selected.is_empty() {
-        warnings
-            .push("no column depends on the others beyond chance: there are no classes to find".to_owned());
+        warnings.push(what.to_owned());
     }
 }
 
 /// A fit that was cut short, or whose starts disagree.
-fn ending(analysis: &Analysis, warnings: &mut Vec<String>) {
+fn ending(options: &AnalysisOptions, analysis: &Analysis, warnings: &mut Vec<String>) {
     let chosen = analysis.chosen();
-    // The rounds of a tree are few on purpose.
-    if chosen.stop == Stop::IterationLimit && analysis.method != Method::Tree {
-        let rounds = things(chosen.rounds, "round");
-        let more = if analysis.method == Method::Em { ": --rounds allows more" } else { "" };
-        warnings.push(format!("stopped after {rounds} before it converged{more}"));
+    let rounds = things(chosen.rounds, "round");
+    match (analysis.method, chosen.stop) {
+        // The rounds of a tree are few on purpose.
+        (Method::Tree, _) => {}
+        (Method::Stagewise, stop) => warnings.extend(unfinished_stages(options, analysis, stop)),
+        (_, Stop::Converged) => {}
+        (Method::Em, _) => {
+            warnings.push(format!("stopped after {rounds} before it converged: --rounds allows more"));
+        }
+        _ => warnings.push(format!("stopped after {rounds} before it converged")),
     }
     let best = chosen.restarts.iter().map(|start| start.objective).fold(f64::NEG_INFINITY, f64::max);
     let same = chosen.restarts.iter().filter(|start| best - start.objective <= SAME * best.abs()).count();
@@ -95,6 +106,21 @@ fn ending(analysis: &Analysis, warnings: &mut Vec<String>) {
             "only 1 of {starts} starts found the best fit: more --restarts may find a better one"
         ));
     }
+}
+
+/// Stagewise EM that found fewer classes, or had more columns to find in its last round. Where it had not, the classes
+/// only became a little sharper, and the rounds with all columns that follow do that better.
+fn unfinished_stages(options: &AnalysisOptions, analysis: &Analysis, stop: Stop) -> Option<String> {
+    let (last, before) = analysis.steps.split_last()?;
+    let (found, asked) = (last.classes?, *options.classes.end());
+    let rounds = things(analysis.steps.len(), "round");
+    if found < asked {
+        let found = things(found, "class").replace("classs", "classes");
+        return Some(format!("only {found} of {asked} after {rounds}: the columns show no more"));
+    }
+    let joined = last.columns > before.last().map_or(0, |before| before.columns);
+    (joined && stop == Stop::IterationLimit)
+        .then(|| format!("columns still joined in the last of {rounds}: there may be more that matter"))
 }
 
 /// Classes without rows.

@@ -8,24 +8,23 @@ use super::{Found, MethodOptions};
 use crate::error::{Error, MixtureProblem, Result};
 use crate::mixture::fit::{self, Start, Task};
 use crate::mixture::model::mask;
-use crate::mixture::pairs::ColumnPairs;
+use crate::mixture::pairs::{ColumnPairs, PairProgress};
 use crate::mixture::{RowsView, Select};
 
 /// A column that is independent of all others is selected once in a hundred data sets.
 const CHANCE: f64 = 0.01;
 
-/// Fits so many classes.
+/// Fits so many classes by the selected columns.
 pub(super) fn find(
-    rows: RowsView<'_>,
-    weights: Option<&[f64]>,
+    task: Task<'_>,
     classes: usize,
     options: MethodOptions<'_>,
     observe: &(dyn Fn(usize, Round) + Sync),
 ) -> Result<Found> {
-    let selected = select_by_information(rows, weights, options.select)?;
-    let words = selected.as_ref().map(|selected| mask(selected, rows.columns()));
+    let selected = options.selected.map(<[u32]>::to_vec);
+    let words = selected.as_ref().map(|selected| mask(selected, task.rows.columns()));
     let active = ActiveColumns { mask: words.as_deref(), partial: false };
-    let mut fit = fit::fit(Task { rows, weights, active }, classes, options.fit, observe)?;
+    let mut fit = fit::fit(Task { active, ..task }, classes, options.fit, observe)?;
     if matches!(options.fit.start, Start::Random) {
         fit.parameters.sort_classes();
     }
@@ -33,16 +32,17 @@ pub(super) fn find(
 }
 
 /// The columns that all others tell most about, best first; none: all columns.
-fn select_by_information(
+pub(super) fn select(
     rows: RowsView<'_>,
     weights: Option<&[f64]>,
     select: Select,
+    observe: &mut dyn FnMut(PairProgress),
 ) -> Result<Option<Vec<u32>>> {
     if select == Select::All {
         return Ok(None);
     }
     let pairs = ColumnPairs::new(rows)?;
-    let information = pairs.information(&pairs.whole(weights)?, Estimator::Plain)?;
+    let information = pairs.information_observed(&pairs.whole(weights)?, Estimator::Plain, observe)?;
     let mut order = vec![0; rows.columns()];
     order_by_information(&information, &mut order);
     let count = match select {

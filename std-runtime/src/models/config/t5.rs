@@ -59,24 +59,9 @@ fn model(
     router_losses: RouterLosses,
     network: impl Fn(usize, usize) -> Block,
 ) -> Result<ModelConfig, ConfigProblem> {
-    let model_dim = keys.width("d_model")?;
-    let layers = keys.layers("num_layers")?;
-    let decoder_layers = keys.count_or("num_decoder_layers", MOST_LAYERS, layers)?;
     keys.only("is_encoder_decoder", &Value::from(true))?;
-    let attention = attention(keys)?;
-    let own = |layer: usize, bidirectional| Attention {
-        relative: attention.relative.map(|it| Relative { bidirectional, own_table: layer == 0, ..it }),
-        ..attention
-    };
-    let cross = Attention { relative: None, ..attention };
-    let encoder = stack(layers, |layer| {
-        Ok(Layer { blocks: vec![Block::Attention(own(layer, true)), network(0, layer)] })
-    })?;
-    let decoder = stack(decoder_layers, |layer| {
-        let blocks =
-            vec![Block::Attention(own(layer, false)), Block::CrossAttention(cross), network(1, layer)];
-        Ok(Layer { blocks })
-    })?;
+    let model_dim = keys.width("d_model")?;
+    let (encoder, decoder) = stacks(keys, network)?;
     let tied = keys.flag("tie_word_embeddings", true)?;
     let mut ids = special_ids(keys)?;
     ids.pad = ids.pad.or(Some(0));
@@ -95,6 +80,27 @@ fn model(
         ids,
         max_positions: None,
     })
+}
+
+/// The encoder and the decoder.
+fn stacks(keys: Keys<'_>, network: impl Fn(usize, usize) -> Block) -> Result<(Stack, Stack), ConfigProblem> {
+    let layers = keys.layers("num_layers")?;
+    let decoder_layers = keys.count_or("num_decoder_layers", MOST_LAYERS, layers)?;
+    let attention = attention(keys)?;
+    let own = |layer: usize, bidirectional| Attention {
+        relative: attention.relative.map(|it| Relative { bidirectional, own_table: layer == 0, ..it }),
+        ..attention
+    };
+    let cross = Attention { relative: None, ..attention };
+    let encoder = stack(layers, |layer| {
+        Ok(Layer { blocks: vec![Block::Attention(own(layer, true)), network(0, layer)] })
+    })?;
+    let decoder = stack(decoder_layers, |layer| {
+        let blocks =
+            vec![Block::Attention(own(layer, false)), Block::CrossAttention(cross), network(1, layer)];
+        Ok(Layer { blocks })
+    })?;
+    Ok((encoder, decoder))
 }
 
 fn attention(keys: Keys<'_>) -> Result<Attention, ConfigProblem> {

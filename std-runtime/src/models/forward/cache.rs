@@ -7,6 +7,9 @@ use crate::error::{LmProblem, Result};
 use crate::models::config::{Attention, Block, Stack};
 use crate::models::weights::InnerWeights;
 
+/// Tokens that a cache has room for at first, and by whose multiples it grows.
+const FIRST_TOKENS: usize = 64;
+
 /// Keys and values of one block.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Lines {
@@ -30,6 +33,19 @@ impl Lines {
         copy(&mut self.values, attention.v_width(), v);
     }
 
+    /// Makes room for more tokens, of which so many are there.
+    fn grow(&mut self, sequences: usize, (old, new): (usize, usize), tokens: usize) {
+        for lines in [&mut self.keys, &mut self.values] {
+            let width = lines.len() / (sequences * old).max(1);
+            let mut grown = vec![0.0; sequences * new * width];
+            let sources = lines.chunks_exact((old * width).max(1));
+            for (grown, line) in grown.chunks_exact_mut((new * width).max(1)).zip(sources) {
+                grown[..tokens * width].copy_from_slice(&line[..tokens * width]);
+            }
+            *lines = grown;
+        }
+    }
+
     fn reorder(&mut self, from: &[usize], sequences: usize) {
         for lines in [&mut self.keys, &mut self.values] {
             let len = lines.len() / sequences.max(1);
@@ -43,18 +59,21 @@ impl Lines {
 pub(super) struct Cache {
     /// Of every layer, every block; empty for blocks that are no attention.
     pub layers: Vec<Vec<Lines>>,
-    /// Tokens of a sequence that fit.
+    /// Tokens of a sequence that there is room for.
     pub capacity: usize,
     /// Tokens of a sequence that are there.
     pub tokens: usize,
+    /// Tokens of a sequence that there may be.
+    limit: usize,
     sequences: usize,
     /// `[sequences, tokens]`: false for padding; empty while there is none.
     mask: Vec<bool>,
 }
 
 impl Cache {
-    /// Room for so many tokens.
-    pub fn new(stack: &Stack, sequences: usize, capacity: usize) -> Self {
+    /// Room for some tokens; it grows with them up to the limit.
+    pub fn new(stack: &Stack, sequences: usize, limit: usize) -> Self {
+        let capacity = limit.min(FIRST_TOKENS);
         let lines = |block: &Block| match block {
             Block::Attention(attention) => Lines {
                 keys: vec![0.0; sequences * capacity * attention.k_width()],
@@ -63,7 +82,7 @@ impl Cache {
             _ => Lines::default(),
         };
         let layers = stack.layers.iter().map(|layer| layer.blocks.iter().map(lines).collect()).collect();
-        Self { layers, capacity, tokens: 0, sequences, mask: Vec::new() }
+        Self { layers, capacity, tokens: 0, limit, sequences, mask: Vec::new() }
     }
 
     /// Which tokens are not padding, those of the run included.
@@ -80,8 +99,14 @@ impl Cache {
     /// Counts a run's tokens in.
     pub fn append(&mut self, tokens: usize, real: Option<&[bool]>) -> Result<()> {
         let (past, all) = (self.tokens, self.tokens + tokens);
+        if all > self.limit {
+            return Err(LmProblem::TooLong { tokens: all, limit: self.limit }.into());
+        }
         if all > self.capacity {
-            return Err(LmProblem::TooLong { tokens: all, limit: self.capacity }.into());
+            let grown = all.max(self.capacity / 2 * 3).next_multiple_of(FIRST_TOKENS).min(self.limit);
+            let (sequences, lens) = (self.sequences, (self.capacity, grown));
+            self.layers.iter_mut().flatten().for_each(|lines| lines.grow(sequences, lens, past));
+            self.capacity = grown;
         }
         if !self.mask.is_empty() || real.is_some_and(|real| real.contains(&false)) {
             let old = std::mem::take(&mut self.mask);
@@ -105,6 +130,9 @@ impl Cache {
     /// Sequence `n` becomes a copy of sequence `from[n]`.
     pub fn reorder(&mut self, from: &[usize]) {
         let sequences = self.sequences;
+        if from.iter().copied().eq(0..sequences) {
+            return;
+        }
         self.layers.iter_mut().flatten().for_each(|lines| lines.reorder(from, sequences));
         self.mask = reordered(&self.mask, from, sequences);
         self.sequences = from.len();

@@ -71,10 +71,10 @@ pub(super) fn mixture(
     let real = run.real.filter(|_| !experts.routes_padding);
     let input = RouterInput { real, bias: &weights.choice_bias, ..RouterInput::of_logits(logits) };
     let mut routed = route(&router, Phase::Eval, &input, storage)?;
-    let order =
-        order(&router, &routed.cache, routed.routing.gates, sized(places, order_len(&router, shape)))?;
-    let storage_len = PlanStorage::len(shape.slots, shape.experts);
-    let storage = PlanStorage::new(shape.slots, shape.experts, sized(memory, storage_len))?;
+    let places = sized(places, order_len(&router, shape));
+    let order = order(&router, &routed.cache, routed.routing.gates, places)?;
+    let memory = sized(memory, PlanStorage::len(shape.slots, shape.experts));
+    let storage = PlanStorage::new(shape.slots, shape.experts, memory)?;
     let plan = plan(&routed.routing, Admission::new(shape, order), storage)?;
     let kept = sized(kept, routed.routing.gates.len());
     if router.normalises_after_dropping() {
@@ -82,9 +82,8 @@ pub(super) fn mixture(
         routed.routing.gates = kept;
     }
 
-    let rows = sized(rows, plan.rows() * width);
+    let [rows, outputs] = [rows, outputs].map(|rows| sized(rows, plan.rows() * width));
     wide(Gather { plan: &plan, tokens: x, model_dim: width, out: rows })?;
-    let outputs = sized(outputs, plan.rows() * width);
     each_expert((&experts.network, &weights.experts), run.operands, &plan, rows, outputs)?;
     wide(Combine { plan: &plan, routing: &routed.routing, rows: outputs, model_dim: width, out })?;
     add_shared_expert(run, (experts, weights), x, shared, out)?;

@@ -41,9 +41,21 @@ pub struct MixtureSeen<'a> {
     pub plan: DispatchPlan<'a>,
 }
 
-/// Keeps everything: for tests, losses and files of hidden states.
+/// What a [`Trace`] keeps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keep {
+    /// Everything: for tests and files of hidden states.
+    #[default]
+    All,
+    /// What routers say and choose: enough for losses.
+    Routing,
+}
+
+/// Keeps what it sees.
 #[derive(Clone, Debug, Default)]
 pub struct Trace {
+    /// How much of it.
+    pub keep: Keep,
     /// By stack, the states in order.
     pub states: Vec<(Side, Vec<f32>)>,
     /// The mixtures in order.
@@ -57,9 +69,11 @@ pub struct TracedMixture {
     pub side: Side,
     /// The layer.
     pub layer: usize,
-    /// `[tokens, model_dim]`: after the block's norm.
+    /// Experts.
+    pub experts: usize,
+    /// `[tokens, model_dim]`: after the block's norm; empty unless everything is kept.
     pub input: Vec<f32>,
-    /// `[tokens, model_dim]`: what is added to the tokens.
+    /// `[tokens, model_dim]`: what is added to the tokens; empty unless everything is kept.
     pub output: Vec<f32>,
     /// `[tokens, experts]`.
     pub logits: Vec<f32>,
@@ -73,17 +87,21 @@ pub struct TracedMixture {
 
 impl Watch for Trace {
     fn state(&mut self, side: Side, _: usize, values: &[f32]) {
-        self.states.push((side, values.to_vec()));
+        if self.keep == Keep::All {
+            self.states.push((side, values.to_vec()));
+        }
     }
 
     fn mixture(&mut self, side: Side, layer: usize, seen: &MixtureSeen<'_>) {
         let slots = seen.routed.routing.gates.iter().zip(seen.plan.slot_rows);
+        let tokens = |values: &[f32]| if self.keep == Keep::All { values.to_vec() } else { Vec::new() };
         let gate = |(gate, row): (&f32, &u32)| if *row == mixlet_core::moe::DROPPED { 0.0 } else { *gate };
         self.mixtures.push(TracedMixture {
             side,
             layer,
-            input: seen.input.to_vec(),
-            output: seen.output.to_vec(),
+            experts: seen.routed.cache.shape.experts,
+            input: tokens(seen.input),
+            output: tokens(seen.output),
             logits: seen.logits.to_vec(),
             probabilities: seen.routed.cache.probabilities.to_vec(),
             chosen: seen.routed.cache.chosen.to_vec(),
