@@ -11,6 +11,8 @@
 //! * [`weights`](mod@weights): the tensors of every block, from a file or merely counted.
 //! * [`forward`]: one way through the blocks for all of them, with a cache of keys and values.
 //! * [`batch`]: sequences with what is expected of them. [`losses`]: cross entropy, and what routers add to it. [`generate`](mod@generate): greedy and beam search.
+//! * [`export`](mod@export): from one layout of files to the other. [`quantize`](mod@quantize): weights in fewer bits.
+//!   [`compare`](mod@compare): a model beside the one it was made from.
 //! * [`info`]: how large a model is. [`presets`]: those of the literature. [`io`]: batches from files, results into them.
 //!
 //! *Why no file per architecture:* a model differs from its relatives by settings and by names. Both are data here, so
@@ -18,15 +20,19 @@
 
 pub mod batch;
 pub mod checkpoint;
+pub mod compare;
 pub mod config;
+pub mod export;
 pub mod forward;
 pub mod generate;
 pub mod info;
 pub mod io;
+mod layout;
 pub mod losses;
 mod memory;
 pub mod names;
 pub mod presets;
+pub mod quantize;
 pub mod tensor;
 pub mod weights;
 

@@ -6,6 +6,7 @@
 //! closes standard output has seen enough: that is no error.
 
 pub(crate) mod csv;
+mod folder;
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
@@ -14,6 +15,8 @@ use std::path::{Path, PathBuf};
 use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
+
+pub use folder::{check_folder, write_folder};
 
 /// Writes a file with whatever `write` produces; on any error nothing of it remains.
 ///

@@ -1,8 +1,10 @@
 //! `mixlet lm`: language models.
 
+mod convert;
 mod generate;
 mod info;
 mod logits;
+mod quantize;
 
 use clap::Subcommand;
 
@@ -17,6 +19,12 @@ pub(super) enum Command {
     Logits(logits::LogitsOptions),
     /// Write on from ids
     Generate(generate::GenerateOptions),
+    /// Copy a model into mixlet's layout, which runs in place
+    Import(convert::ConvertOptions),
+    /// Copy a model into the layout of Hugging Face
+    ExportHf(convert::ConvertOptions),
+    /// Copy a model with its weights in fewer bits
+    Quantize(quantize::QuantizeOptions),
 }
 
 impl Command {
@@ -25,6 +33,9 @@ impl Command {
             Self::Info(options) => info::run(options),
             Self::Logits(options) => logits::run(options),
             Self::Generate(options) => generate::run(options),
+            Self::Import(options) => convert::import(options),
+            Self::ExportHf(options) => convert::export(options),
+            Self::Quantize(options) => quantize::run(options),
         }
     }
 }

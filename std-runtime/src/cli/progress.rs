@@ -38,6 +38,11 @@ impl Progress {
         self.show("Reading", read, total, || HumanBytes(read).to_string());
     }
 
+    /// Bytes written, of so many.
+    pub fn written(&mut self, done: u64, total: u64) {
+        self.show("Writing", done, total, || format!("{} of {}", HumanBytes(done), HumanBytes(total)));
+    }
+
     /// The line for work on several threads.
     pub fn shared(self) -> SharedProgress {
         SharedProgress(Mutex::new(self))

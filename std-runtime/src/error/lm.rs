@@ -6,6 +6,7 @@ use mixlet_core::matrix::ShapeError;
 use mixlet_core::moe::RouterError;
 use mixlet_core::moe::experts::ExpertsError;
 use mixlet_core::nn::NnError;
+use mixlet_core::weights::{GROUP, WeightsError};
 
 use super::{Error, Quoted};
 
@@ -144,6 +145,20 @@ pub enum TensorProblem {
         /// The kinds that can be used.
         expected: &'static str,
     },
+    /// Rows of a matrix in int4 are not made of whole groups.
+    Groups {
+        /// The tensor.
+        name: String,
+        /// Inputs of a row.
+        inputs: usize,
+    },
+    /// A matrix cannot be stored in fewer bits.
+    Quantise {
+        /// The tensor.
+        name: String,
+        /// Why.
+        reason: WeightsError,
+    },
     /// An id is not in the vocabulary.
     Id {
         /// The tensor.
@@ -202,6 +217,12 @@ impl TensorProblem {
             Self::Dtype { name, found, expected } => {
                 write!(f, "{} holds {}, expected {expected}", Quoted(name), Quoted(found))
             }
+            Self::Groups { name, inputs } => {
+                write!(f, "{} has {inputs} inputs, expected a multiple of {GROUP}", Quoted(name))
+            }
+            Self::Quantise { name, reason } => {
+                write!(f, "{} cannot be stored in fewer bits: {reason}; copy the model again", Quoted(name))
+            }
             Self::Id { name, found, below } => {
                 write!(f, "{} holds the id {found}, expected 0 to {}", Quoted(name), below - 1)
             }
@@ -234,6 +255,14 @@ pub enum LmProblem {
     NothingEncoded,
     /// An encoder–decoder was given nothing for its decoder to read.
     NothingToDecode,
+    /// There is nothing to quantise.
+    NoExperts,
+    /// A model is to be quantised that is.
+    Quantised,
+    /// Two models are compared that differ in more than their weights.
+    OtherModel,
+    /// Models are compared on sequences of which nothing is to be predicted.
+    NoLabels,
     /// Core rejected what a layer was given.
     Nn(NnError),
     /// Core rejected what a router was given.
@@ -254,6 +283,17 @@ impl fmt::Display for LmProblem {
                     "{tokens} tokens, expected at most {limit}; shorten the input or ask for fewer new ones"
                 )
             }
+            Self::NoExperts => {
+                write!(f, "the model has no experts; quantise all linear weights, with --only linear")
+            }
+            Self::Quantised => write!(f, "the model is quantised already; quantise the one it was made from"),
+            Self::OtherModel => {
+                write!(
+                    f,
+                    "the models differ in more than their weights; compare one with what was made from it"
+                )
+            }
+            Self::NoLabels => write!(f, "there is nothing to predict, expected labels or longer sequences"),
             Self::NothingEncoded => write!(f, "the decoder attends to an input, which must be encoded first"),
             Self::NothingToDecode => {
                 write!(f, "the decoder has nothing to read, expected decoder_input_ids or labels")

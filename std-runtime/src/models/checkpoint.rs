@@ -5,18 +5,20 @@
 
 mod header;
 mod nearest;
+pub mod write;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use memmap2::Mmap;
 use safetensors::tensor::{Dtype, TensorInfo};
 
-use super::tensor::{Format, Tensor};
-use super::weights::TensorSource;
+use super::tensor::{Format, Matrix, Narrow, NarrowMatrix, Tensor};
+use super::weights::{Part, TensorSource};
 use crate::error::{Error, Result, TensorProblem};
 use nearest::nearest;
 
@@ -69,7 +71,7 @@ impl TensorFile {
         Some((info.dtype, &info.shape, self.map.get(self.range(info))?))
     }
 
-    fn range(&self, info: &TensorInfo) -> std::ops::Range<usize> {
+    fn range(&self, info: &TensorInfo) -> Range<usize> {
         let (start, end) = info.data_offsets;
         self.start + start..self.start + end
     }
@@ -81,21 +83,39 @@ impl TensorFile {
     /// A tensor of weights, in place.
     fn tensor(&self, name: &str, shape: &[usize]) -> Result<Option<Tensor>> {
         let Some(info) = self.tensors.get(name) else { return Ok(None) };
-        if info.shape != shape {
-            let (found, expected) = (info.shape.clone(), shape.to_vec());
-            return Err(self.problem(TensorProblem::Shape { name: name.to_owned(), found, expected }));
-        }
+        let range = self.checked(name, info, shape)?;
         let format = match info.dtype {
             Dtype::F32 => Format::F32,
             Dtype::F16 => Format::F16,
             Dtype::BF16 => Format::Bf16,
-            other => {
-                let (name, found) = (name.to_owned(), other.to_string());
-                let expected = "F32, BF16 or F16";
-                return Err(self.problem(TensorProblem::Dtype { name, found, expected }));
-            }
+            other => return Err(self.other_dtype(name, other, "F32, BF16 or F16")),
         };
-        Ok(Some(Tensor::mapped(&self.map, self.range(info), format, shape.to_vec())))
+        Ok(Some(Tensor::mapped(&self.map, range, format, shape.to_vec())))
+    }
+
+    /// The place of a tensor of a certain kind and shape.
+    fn place(&self, name: &str, (dtype, shape): (Dtype, Vec<usize>)) -> Result<Option<Range<usize>>> {
+        let Some(info) = self.tensors.get(name) else { return Ok(None) };
+        let range = self.checked(name, info, &shape)?;
+        let expected = match dtype {
+            Dtype::I8 => "I8",
+            Dtype::U8 => "U8",
+            Dtype::F16 => "F16",
+            _ => "F32",
+        };
+        if info.dtype == dtype { Ok(Some(range)) } else { Err(self.other_dtype(name, info.dtype, expected)) }
+    }
+
+    fn checked(&self, name: &str, info: &TensorInfo, shape: &[usize]) -> Result<Range<usize>> {
+        if info.shape == shape {
+            return Ok(self.range(info));
+        }
+        let (found, expected) = (info.shape.clone(), shape.to_vec());
+        Err(self.problem(TensorProblem::Shape { name: name.to_owned(), found, expected }))
+    }
+
+    fn other_dtype(&self, name: &str, found: Dtype, expected: &'static str) -> Error {
+        self.problem(TensorProblem::Dtype { name: name.to_owned(), found: found.to_string(), expected })
     }
 }
 
@@ -119,24 +139,93 @@ impl Checkpoint {
         Ok(Self { folder: folder.to_owned(), files, taken: BTreeSet::new() })
     }
 
+    /// Names in the files, in order, each once.
+    pub fn names(&self) -> BTreeSet<&str> {
+        self.files.iter().flat_map(TensorFile::names).collect()
+    }
+
+    /// The kind and shape of a tensor, and its bytes; the first where several files have one.
+    pub fn get(&self, name: &str) -> Option<(Dtype, &[usize], &[u8])> {
+        self.files.iter().find_map(|file| file.get(name))
+    }
+
     /// Tensors that nobody has asked for.
     pub fn unused(&self) -> impl Iterator<Item = &str> {
         let names = self.files.iter().flat_map(TensorFile::names);
         names.filter(|name| !self.taken.contains(*name))
     }
+
+    /// A tensor of plain numbers, which must have this shape.
+    pub fn find(&self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let found = self.files.iter().find_map(|file| file.tensor(name, shape).transpose());
+        found.unwrap_or_else(|| Err(self.missing(name)))
+    }
+
+    /// A matrix `[outputs, inputs]`, plain or in fewer bits.
+    pub fn find_matrix(&self, name: &str, shape: [usize; 2]) -> Result<Matrix> {
+        if !self.has(name) {
+            for narrow in Narrow::ALL {
+                if let Some(matrix) = self.find_narrow(narrow, name, shape)? {
+                    return Ok(matrix);
+                }
+            }
+        }
+        Ok(self.find(name, &shape)?.into_matrix())
+    }
+
+    /// A matrix in fewer bits, if it is stored so.
+    fn find_narrow(
+        &self,
+        narrow: Narrow,
+        name: &str,
+        [outputs, inputs]: [usize; 2],
+    ) -> Result<Option<Matrix>> {
+        let (values_name, scales_name) = (narrow.values_name(name), Narrow::scales_name(name));
+        let Some((file, values)) = self.place(&values_name, narrow.values(outputs, inputs))? else {
+            return Ok(None);
+        };
+        if !narrow.fits(inputs) {
+            return Err(file.problem(TensorProblem::Groups { name: values_name, inputs }));
+        }
+        let scales = self.place(&scales_name, narrow.scales(outputs, inputs))?;
+        let (scales_file, scales) = scales.ok_or_else(|| self.missing(&scales_name))?;
+        let (values, scales) = ((&file.map, values), (&scales_file.map, scales));
+        Ok(Some(NarrowMatrix::mapped(narrow, values, scales, (outputs, inputs))))
+    }
+
+    /// The file that has a tensor of a certain kind and shape, and where.
+    fn place(&self, name: &str, kind: (Dtype, Vec<usize>)) -> Result<Option<(&TensorFile, Range<usize>)>> {
+        let Some(file) = self.files.iter().find(|file| file.tensors.contains_key(name)) else {
+            return Ok(None);
+        };
+        Ok(file.place(name, kind)?.map(|range| (file, range)))
+    }
+
+    fn missing(&self, name: &str) -> Error {
+        let nearest = nearest(name, self.files.iter().flat_map(TensorFile::names)).map(str::to_owned);
+        let problem = TensorProblem::Missing { name: name.to_owned(), nearest };
+        Error::Tensor { path: self.folder.clone(), problem }
+    }
 }
 
 impl TensorSource for Checkpoint {
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
-        for file in &self.files {
-            if let Some(tensor) = file.tensor(name, shape)? {
-                self.taken.insert(name.to_owned());
-                return Ok(tensor);
-            }
-        }
-        let nearest = nearest(name, self.files.iter().flat_map(TensorFile::names)).map(str::to_owned);
-        let problem = TensorProblem::Missing { name: name.to_owned(), nearest };
-        Err(Error::Tensor { path: self.folder.clone(), problem })
+        let tensor = self.find(name, shape)?;
+        self.taken.insert(name.to_owned());
+        Ok(tensor)
+    }
+
+    fn matrix(&mut self, name: &str, shape: [usize; 2], _: Part) -> Result<Matrix> {
+        let matrix = self.find_matrix(name, shape)?;
+        self.taken.extend(match matrix.narrow() {
+            Some(narrow) => vec![narrow.values_name(name), Narrow::scales_name(name)],
+            None => vec![name.to_owned()],
+        });
+        Ok(matrix)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.files.iter().any(|file| file.tensors.contains_key(name))
     }
 }
 

@@ -6,7 +6,7 @@
 use mixlet_core::moe::balance::{Calibration, LoadBalance};
 use mixlet_core::moe::logit_losses::{TokenLogits, z_loss_forward};
 use mixlet_core::moe::{RoutingCache, RoutingShape};
-use mixlet_core::nn::{CrossEntropy, IGNORED, Targets, cross_entropy_forward};
+use mixlet_core::nn::{CrossEntropy, IGNORED, Loss, Targets, cross_entropy_forward};
 
 use super::batch::Batch;
 use super::config::{Block, Experts, LossScope, ModelConfig, Stack};
@@ -40,7 +40,7 @@ pub struct RouterLoss {
 /// `None` where the batch has no labels.
 pub fn losses(config: &ModelConfig, batch: &Batch, logits: &[f32], trace: &Trace) -> Result<Option<Losses>> {
     let Some(labels) = &batch.labels else { return Ok(None) };
-    let cross_entropy = cross_entropy(config, labels, batch.sequences, logits)?;
+    let cross_entropy = cross_entropy(config, labels, batch.sequences, logits)?.cross_entropy;
     let stacks = config.encoder.iter().map(|stack| (Side::Encoder, stack));
     let mut routers = Vec::new();
     for (side, stack) in stacks.chain([(Side::Decoder, &config.decoder)]) {
@@ -56,12 +56,17 @@ pub fn losses(config: &ModelConfig, batch: &Batch, logits: &[f32], trace: &Trace
 }
 
 /// The mean cross entropy of the labels. A decoder alone predicts each label from the tokens before it.
-fn cross_entropy(config: &ModelConfig, labels: &[u32], sequences: usize, logits: &[f32]) -> Result<f64> {
+pub(super) fn cross_entropy(
+    config: &ModelConfig,
+    labels: &[u32],
+    sequences: usize,
+    logits: &[f32],
+) -> Result<Loss> {
     let len = (labels.len() / sequences.max(1)).max(1);
     let next = labels.chunks(len).flat_map(|row| row[1..].iter().copied().chain([IGNORED]));
     let labels: Vec<u32> = if config.encoder.is_none() { next.collect() } else { labels.to_vec() };
     let targets = Targets { labels: &labels, loss_mask: None };
-    Ok(cross_entropy_forward(CrossEntropy::plain(config.vocab), targets, logits)?.cross_entropy)
+    Ok(cross_entropy_forward(CrossEntropy::plain(config.vocab), targets, logits)?)
 }
 
 /// The mixtures of a stack, which are alike.

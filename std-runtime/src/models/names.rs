@@ -110,6 +110,14 @@ pub struct Names {
     pub shared_gate: &'static str,
 }
 
+impl Names {
+    /// The prefix of block `place` of layer `nth`; `stack` is one of [`stacks`](Self::stacks).
+    pub fn block(&self, stack: &str, nth: usize, place: usize) -> String {
+        let prefix = self.block.replace("{stack}", stack).replace("{layer}", &nth.to_string());
+        prefix.replace("{block}", &place.to_string())
+    }
+}
+
 /// The matrices of a network.
 #[derive(Clone, Copy, Debug)]
 pub struct NetworkNames {
@@ -140,6 +148,10 @@ pub enum ExpertNames {
         gate_up: &'static str,
         /// Back.
         down: &'static str,
+        /// The prefix in mixlet's own files, where each matrix lies on its own.
+        prefix: &'static str,
+        /// The matrices there.
+        network: NetworkNames,
     },
 }
 
@@ -234,7 +246,12 @@ const DEEPSEEK_V3: Names =
 
 const GPT_OSS: Names = Names {
     router: "router",
-    experts: ExpertNames::Stacked { gate_up: "experts.gate_up_proj", down: "experts.down_proj" },
+    experts: ExpertNames::Stacked {
+        gate_up: "experts.gate_up_proj",
+        down: "experts.down_proj",
+        prefix: "experts.{expert}.",
+        network: GATE_UP_DOWN,
+    },
     ..LLAMA
 };
 

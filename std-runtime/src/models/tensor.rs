@@ -1,5 +1,8 @@
 //! Tensors where they lie: in a mapped file, or in memory.
 
+mod narrow;
+
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -10,7 +13,7 @@ use mixlet_core::matrix::{MatRef, ShapeError};
 use mixlet_core::weights::Weights as CoreWeights;
 use zerocopy::{FromBytes, Immutable};
 
-use crate::error::Result;
+pub use narrow::{Narrow, NarrowMatrix};
 
 /// How the numbers of a tensor are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,13 +105,18 @@ impl Tensor {
         }
     }
 
+    /// The same numbers in another shape of as many.
+    pub fn reshaped(self, shape: Vec<usize>) -> Self {
+        Self { shape, ..self }
+    }
+
     /// The matrix of a tensor `[outputs, inputs]`.
     pub fn into_matrix(self) -> Matrix {
         let (outputs, inputs) = match self.shape[..] {
             [outputs, inputs] => (outputs, inputs),
             _ => (1, self.shape.iter().product()),
         };
-        Matrix { storage: self.storage, outputs, inputs }
+        Matrix { values: Values::Plain(self.storage), outputs, inputs }
     }
 
     /// Of a stack `[experts, inputs, outputs]` the matrix of one expert, `[outputs / step, inputs]`: every `step`-th
@@ -118,12 +126,8 @@ impl Tensor {
             return Self::absent(&[0, 0]).into_matrix();
         };
         let range = expert * inputs * outputs..(expert + 1) * inputs * outputs;
-        let turned = |taken: Taken| Matrix {
-            storage: taken.of(&self.storage, range, (inputs, outputs)),
-            outputs: outputs / step,
-            inputs,
-        };
-        turned(Taken { first, step })
+        let values = Values::Plain(Taken { first, step }.of(&self.storage, range, (inputs, outputs)));
+        Matrix { values, outputs: outputs / step, inputs }
     }
 }
 
@@ -159,9 +163,18 @@ impl Taken {
 /// A weight matrix `[outputs, inputs]`.
 #[derive(Clone, Debug)]
 pub struct Matrix {
-    storage: Storage,
+    values: Values,
     outputs: usize,
     inputs: usize,
+}
+
+/// The numbers of a matrix.
+#[derive(Clone, Debug)]
+enum Values {
+    /// Each on its own.
+    Plain(Storage),
+    /// In fewer bits, with scales.
+    Narrow(Box<NarrowMatrix>),
 }
 
 impl Matrix {
@@ -178,17 +191,45 @@ impl Matrix {
     /// What core's products take. An error only for a matrix that was merely counted.
     pub fn weights(&self) -> Result<CoreWeights<'_>, ShapeError> {
         let (rows, columns) = (self.outputs, self.inputs);
-        Ok(match &self.storage {
-            Storage::F32(values) => CoreWeights::F32(MatRef::new(values, rows, columns)?),
-            Storage::F16(values) => CoreWeights::F16(MatRef::new(values, rows, columns)?),
-            Storage::Bf16(values) => CoreWeights::Bf16(MatRef::new(values, rows, columns)?),
-            Storage::Mapped { file, bytes, format } => match format {
+        Ok(match &self.values {
+            Values::Narrow(narrow) => return narrow.weights(rows, columns),
+            Values::Plain(Storage::F32(values)) => CoreWeights::F32(MatRef::new(values, rows, columns)?),
+            Values::Plain(Storage::F16(values)) => CoreWeights::F16(MatRef::new(values, rows, columns)?),
+            Values::Plain(Storage::Bf16(values)) => CoreWeights::Bf16(MatRef::new(values, rows, columns)?),
+            Values::Plain(Storage::Mapped { file, bytes, format }) => match format {
                 Format::F32 => CoreWeights::F32(MatRef::new(numbers(file, bytes), rows, columns)?),
                 Format::F16 => CoreWeights::F16(MatRef::new(numbers(file, bytes), rows, columns)?),
                 Format::Bf16 => CoreWeights::Bf16(MatRef::new(numbers(file, bytes), rows, columns)?),
             },
-            Storage::Absent => CoreWeights::F32(MatRef::new(&[], rows, columns)?),
+            Values::Plain(Storage::Absent) => CoreWeights::F32(MatRef::new(&[], rows, columns)?),
         })
+    }
+
+    /// The format, if it is one of fewer bits.
+    pub fn narrow(&self) -> Option<Narrow> {
+        match &self.values {
+            Values::Narrow(narrow) => Some(narrow.narrow()),
+            Values::Plain(_) => None,
+        }
+    }
+
+    /// The bytes of the numbers as a file holds them; none of a matrix in fewer bits, which has two runs of them.
+    pub fn bytes(&self) -> Cow<'_, [u8]> {
+        match &self.values {
+            Values::Plain(Storage::F32(values)) => {
+                values.iter().flat_map(|value| value.to_le_bytes()).collect()
+            }
+            Values::Plain(Storage::F16(values)) => {
+                values.iter().flat_map(|value| value.to_le_bytes()).collect()
+            }
+            Values::Plain(Storage::Bf16(values)) => {
+                values.iter().flat_map(|value| value.to_le_bytes()).collect()
+            }
+            Values::Plain(Storage::Mapped { file, bytes, .. }) => {
+                Cow::Borrowed(file.get(bytes.clone()).unwrap_or_default())
+            }
+            Values::Plain(Storage::Absent) | Values::Narrow(_) => Cow::Borrowed(&[]),
+        }
     }
 }
 

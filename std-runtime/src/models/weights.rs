@@ -15,6 +15,29 @@ pub use experts::{ExpertsWeights, NetworkWeights};
 pub trait TensorSource {
     /// The tensor of a name, which must have this shape.
     fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor>;
+
+    /// The matrix of a name, which may be stored in fewer bits.
+    fn matrix(&mut self, name: &str, shape: [usize; 2], part: Part) -> Result<Matrix> {
+        let _ = part;
+        Ok(self.tensor(name, &shape)?.into_matrix())
+    }
+
+    /// Whether there is a tensor of a name: asked where files may hold the same weights in two ways.
+    fn has(&self, name: &str) -> bool {
+        let _ = name;
+        true
+    }
+}
+
+/// What a weight matrix is a part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// From tokens to logits.
+    Head,
+    /// Attention, or a network that every token passes.
+    Layer,
+    /// One expert of several.
+    Expert,
 }
 
 /// Counts the numbers of the tensors that a model asks for, without making any.
@@ -97,12 +120,12 @@ impl Weights {
         let names = config.architecture.names();
         let mut build = Build { config, names, source };
         let table = [config.vocab, config.model_dim];
-        let embedding = build.matrix(names.embedding, table)?;
+        let embedding = build.source.tensor(&format!("{}.weight", names.embedding), &table)?.into_matrix();
         let encoder = config.encoder.as_ref().map(|stack| build.stack(stack, names.stacks[0])).transpose()?;
         let decoder = build.stack(&config.decoder, names.stacks[1])?;
         let head = match config.head {
             Head { tied: true, .. } => None,
-            Head { tied: false, .. } => Some(build.linear(names.head, table, false)?),
+            Head { tied: false, .. } => Some(build.linear_of(Part::Head, names.head, table, false)?),
         };
         Ok(Self { embedding, encoder, decoder, head })
     }
@@ -124,9 +147,8 @@ impl<S: TensorSource> Build<'_, S> {
     }
 
     fn layer(&mut self, layer: &Layer, stack: &str, nth: usize) -> Result<Vec<BlockWeights>> {
-        let prefix = self.names.block.replace("{stack}", stack).replace("{layer}", &nth.to_string());
         let block = |(place, block): (usize, &Block)| {
-            let prefix = prefix.replace("{block}", &place.to_string());
+            let prefix = self.names.block(stack, nth, place);
             let kind = match block {
                 Block::Attention(_) => 0,
                 Block::CrossAttention(_) => 1,
@@ -140,7 +162,7 @@ impl<S: TensorSource> Build<'_, S> {
                 }
                 Block::Dense(network) => {
                     let prefix = prefix + self.names.dense;
-                    InnerWeights::Dense(self.network(network, &self.names.network, &prefix)?)
+                    InnerWeights::Dense(self.network(Part::Layer, network, &self.names.network, &prefix)?)
                 }
                 Block::Experts(experts) => {
                     let prefix = prefix + self.names.mixture;
@@ -170,13 +192,13 @@ impl<S: TensorSource> Build<'_, S> {
         Ok(self.source.tensor(&format!("{name}.weight"), &shape)?.to_f32())
     }
 
-    fn matrix(&mut self, name: &str, shape: [usize; 2]) -> Result<Matrix> {
-        Ok(self.source.tensor(&format!("{name}.weight"), &shape)?.into_matrix())
+    /// A matrix `[outputs, inputs]` of a layer, and its bias.
+    fn linear(&mut self, name: &str, shape: [usize; 2], bias: bool) -> Result<Linear> {
+        self.linear_of(Part::Layer, name, shape, bias)
     }
 
-    /// A matrix `[outputs, inputs]`, and its bias.
-    fn linear(&mut self, name: &str, shape: [usize; 2], bias: bool) -> Result<Linear> {
-        let matrix = self.matrix(name, shape)?;
+    fn linear_of(&mut self, part: Part, name: &str, shape: [usize; 2], bias: bool) -> Result<Linear> {
+        let matrix = self.source.matrix(&format!("{name}.weight"), shape, part)?;
         let bias = bias.then(|| self.vector(&format!("{name}.bias"), shape[0])).transpose()?;
         Ok(Linear { matrix, bias })
     }

@@ -2,7 +2,7 @@
 
 use mixlet_core::moe::Policy;
 
-use super::{Build, Linear, TensorSource};
+use super::{Build, Linear, Part, TensorSource};
 use crate::error::Result;
 use crate::models::config::{Experts, Network};
 use crate::models::names::{ExpertNames, NetworkNames};
@@ -38,13 +38,15 @@ pub struct ExpertsWeights {
 impl<S: TensorSource> Build<'_, S> {
     pub(super) fn network(
         &mut self,
+        part: Part,
         network: &Network,
         names: &NetworkNames,
         prefix: &str,
     ) -> Result<NetworkWeights> {
         let (wide, model_dim) = (network.ffn_dim, self.config.model_dim);
         let gated = network.kind.is_gated();
-        let mut to = |name: &str, shape| self.linear(&format!("{prefix}{name}"), shape, network.bias);
+        let mut to =
+            |name: &str, shape| self.linear_of(part, &format!("{prefix}{name}"), shape, network.bias);
         Ok(NetworkWeights {
             gate: gated.then(|| to(names.gate, [wide, model_dim])).transpose()?,
             up: to(if gated { names.up } else { names.only_up }, [wide, model_dim])?,
@@ -67,7 +69,7 @@ impl<S: TensorSource> Build<'_, S> {
             experts: self.each_expert(&experts.network, count, prefix)?,
             shared: experts
                 .shared
-                .map(|shared| self.network(&shared.network, &names.network, &shared_prefix))
+                .map(|shared| self.network(Part::Layer, &shared.network, &names.network, &shared_prefix))
                 .transpose()?,
             shared_gate: gate
                 .map(|_| self.table(&format!("{prefix}{}", names.shared_gate), [1, model_dim]))
@@ -81,24 +83,36 @@ impl<S: TensorSource> Build<'_, S> {
     }
 
     fn each_expert(&mut self, network: &Network, count: usize, prefix: &str) -> Result<Vec<NetworkWeights>> {
-        match self.names.experts {
-            ExpertNames::Separate { prefix: inner, network: names } => {
-                let prefix = |nth: usize| format!("{prefix}{}", inner.replace("{expert}", &nth.to_string()));
-                (0..count).map(|nth| self.network(network, &names, &prefix(nth))).collect()
+        let (inner, names) = match self.names.experts {
+            ExpertNames::Stacked { gate_up, down, .. } if self.source.has(&format!("{prefix}{gate_up}")) => {
+                return self.each_of_stacks(
+                    network,
+                    count,
+                    [gate_up, down].map(|name| format!("{prefix}{name}")),
+                );
             }
-            ExpertNames::Stacked { gate_up, down } => {
-                let shapes =
-                    [(self.config.model_dim, 2 * network.ffn_dim), (network.ffn_dim, self.config.model_dim)];
-                let [gate_up_name, down_name] = [gate_up, down].map(|name| format!("{prefix}{name}"));
-                let gates = self.stacked(&gate_up_name, (count, shapes[0], 2), network.bias)?;
-                let downs = self.stacked(&down_name, (count, shapes[1], 1), network.bias)?;
-                let expert = |(mut gate_up, mut down): (Vec<Linear>, Vec<Linear>)| {
-                    let (up, down) = (gate_up.pop()?, down.pop()?);
-                    Some(NetworkWeights { gate: gate_up.pop(), up, down })
-                };
-                Ok(gates.into_iter().zip(downs).filter_map(expert).collect())
+            ExpertNames::Separate { prefix, network } | ExpertNames::Stacked { prefix, network, .. } => {
+                (prefix, network)
             }
-        }
+        };
+        let prefix = |nth: usize| format!("{prefix}{}", inner.replace("{expert}", &nth.to_string()));
+        (0..count).map(|nth| self.network(Part::Expert, network, &names, &prefix(nth))).collect()
+    }
+
+    fn each_of_stacks(
+        &mut self,
+        network: &Network,
+        count: usize,
+        [gate_up, down]: [String; 2],
+    ) -> Result<Vec<NetworkWeights>> {
+        let (wide, model_dim) = (network.ffn_dim, self.config.model_dim);
+        let gates = self.stacked(&gate_up, (count, (model_dim, 2 * wide), 2), network.bias)?;
+        let downs = self.stacked(&down, (count, (wide, model_dim), 1), network.bias)?;
+        let expert = |(mut gate_up, mut down): (Vec<Linear>, Vec<Linear>)| {
+            let (up, down) = (gate_up.pop()?, down.pop()?);
+            Some(NetworkWeights { gate: gate_up.pop(), up, down })
+        };
+        Ok(gates.into_iter().zip(downs).filter_map(expert).collect())
     }
 
     /// Of a tensor `[experts, inputs, outputs]` the matrices of each expert: `turns` of them, whose outputs take turns.
