@@ -172,10 +172,15 @@ fn every(stride: usize, values: &[f32]) -> Vec<f32> {
     values.iter().step_by(stride).copied().collect()
 }
 
+/// Every kind in every format that learns: bf16 is rounded from an f32 master copy, whose gradient this is.
+fn trained_formats() -> impl Iterator<Item = (FfnKind, Format)> {
+    KINDS.into_iter().flat_map(|kind| [Format::F32, Format::Bf16].map(|format| (kind, format)))
+}
+
 #[test]
 fn every_input_of_every_kind() {
-    for (seed, kind) in KINDS.into_iter().enumerate() {
-        let problem = Problem::new(kind, Format::F32, seed as u64 + 20);
+    for (seed, (kind, format)) in trained_formats().enumerate() {
+        let problem = Problem::new(kind, format, seed as u64 + 20);
         // A prime, so that all rows, columns and experts are met.
         let stride = 53;
         let x = problem.differences(1, |point| &mut point.x);
@@ -191,7 +196,7 @@ fn every_input_of_every_kind() {
         ];
         for level in Level::ALL.into_iter().filter(|level| level.is_here()) {
             let found = problem.backward(level, 0.0, Some(&[]));
-            let what = |input: &str| format!("{input} of {kind:?}, {level:?}");
+            let what = |input: &str| format!("{input} of {kind:?} in {format:?}, {level:?}");
             assert_close(&found.x, &x, 2e-5, &what("x"));
             for (n, name) in ["gate", "up", "down"].into_iter().enumerate() {
                 assert_close(&every(stride, &found.matrices[n]), &matrices[n], 2e-5, &what(name));

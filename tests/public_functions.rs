@@ -38,27 +38,29 @@ fn implemented(line: &str) -> &str {
     name(line[start.unwrap()..].trim_start())
 }
 
-/// Functions by what they are called in the check: `Type::function`, or `function`, or `file::function` where several
+/// Functions by what they are called in the check: `Type::function`, or `function`, or `module::function` where several
 /// files have one of that name.
 #[derive(Default)]
 struct Public {
     methods: BTreeSet<String>,
-    /// The files of each free function.
+    /// The modules of each free function.
     free: BTreeMap<String, BTreeSet<String>>,
 }
 
 impl Public {
     fn of_core() -> Self {
         let files = sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("core/src"));
-        let texts: Vec<(String, String)> = files
-            .iter()
-            .map(|file| {
-                let stem = file.file_stem().unwrap().to_str().unwrap().to_owned();
-                // Tests stand at the end of a file.
-                let text = read_to_string(file).unwrap();
-                (stem, text.split("#[cfg(test)]").next().unwrap().to_owned())
-            })
-            .collect();
+        // Tests stand at the end of a file.
+        let code = |file| read_to_string(file).unwrap().split("#[cfg(test)]").next().unwrap().to_owned();
+        let codes: Vec<String> = files.iter().map(code).collect();
+        // What a private module has is called through the one above.
+        let module = |file: &PathBuf| {
+            let stem = file.file_stem().unwrap().to_str().unwrap();
+            let is_public = codes.iter().any(|code| code.contains(&format!("pub mod {stem};")));
+            let above = file.parent().unwrap().file_name().unwrap().to_str().unwrap();
+            if is_public { stem.to_owned() } else { above.to_owned() }
+        };
+        let texts: Vec<(String, &String)> = files.iter().map(module).zip(&codes).collect();
         let mut types = BTreeSet::new();
         for line in texts.iter().flat_map(|(_, text)| text.lines()) {
             for kind in ["pub struct ", "pub enum ", "pub trait "] {

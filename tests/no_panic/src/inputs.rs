@@ -1,7 +1,7 @@
 //! Unknown values of core's own types. What has a constructor that checks is made by it.
 
 use mixlet_core::activation::Activation;
-use mixlet_core::arch::{RoundedRow, RoundedWeights4};
+use mixlet_core::arch::{RoundedPanel, RoundedRow, RoundedWeights4};
 use mixlet_core::em::bernoulli::{Bernoulli, BernoulliPrior, BernoulliShape, BernoulliStream};
 use mixlet_core::em::categorical::{Categorical, CategoricalPrior, CategoricalShape};
 use mixlet_core::em::dawid_skene::{DawidSkene, DawidSkeneShape, Prior};
@@ -25,8 +25,9 @@ use mixlet_core::moe::{
 };
 use mixlet_core::nn::{
     Attention, AttentionGrads, AttentionShape, CrossEntropy, Dropout, Embedding, KeyValueCache,
-    LabelSmoothing, LayerNorm, LayerNormCache, LayerNormGrads, Loss, NormShape, Pairing, Pattern,
-    PositionBias, Reduction, RmsNorm, RmsNormCache, Rotary, Segments, Span, Targets, Visibility,
+    LabelSmoothing, LatentShape, LayerNorm, LayerNormCache, LayerNormGrads, Loss, NormShape, Pairing,
+    Pattern, PositionBias, Reduction, RmsNorm, RmsNormCache, Rotary, RotaryScaling, Segments, Span, Targets,
+    Visibility, YarnRamp,
 };
 use mixlet_core::observations::{Answers, Codes, PackedRows, WorkerTasks};
 use mixlet_core::optim::{
@@ -77,6 +78,7 @@ macro_rules! any_of {
 structs! {
     [T: Unknown] ByPhase<T> { train eval }
     [] RoundedRow<'_> { values scales }
+    [const W: usize] RoundedPanel<'_, W> { values scales totals }
     [] RoundedWeights4<'_> { nibbles scales }
     [] ModelShape { rows classes statistics scratch }
     [] FitSettings { rounds tolerance }
@@ -130,6 +132,8 @@ structs! {
     [R] RmsNormCache<'_, R> { x weight inverse_rms }
     [] PositionBias { heads buckets max_distance bidirectional }
     [] Rotary { heads head_dim start width pairing }
+    [] YarnRamp { fast slow whole }
+    [] LatentShape { tokens heads head_dim rotary_dim value_dim }
     [] Step { number lr grad_scale }
     [] AdamW { beta1 beta2 epsilon epsilon_place weight_decay decay_rule }
     [] AdamWState<'_> { mean square }
@@ -149,7 +153,7 @@ any_of! {
         Self::F32(any()), Self::F16(any()), Self::Bf16(any()), Self::Int8(any()), Self::Int4(any());
     ['a] Linear<'a>: Self::new(any()), checked(Self::with_bias(any(), any()));
     [] FfnKind: Self::Plain(any()), Self::Gated(any()), Self::ClampedSwiglu { alpha: any(), limit: any() };
-    [] Estimator: Self::Plain, Self::Weighted, Self::MillerMadow, Self::GTest;
+    [] Estimator: Self::Plain, Self::Weighted, Self::MillerMadow, Self::GTest { level: any() };
     [] Phase: Self::Train, Self::Eval;
     [] Groups: Self::One, Self::AtMost(any()), Self::Exactly(any());
     [] InputNoise: Self::None, Self::Jitter(any()), Self::Dropout(any());
@@ -198,6 +202,11 @@ any_of! {
         Self::MegaBlocks { layers: any() };
     [] Pattern: Self::Full, Self::Causal, Self::Window(any());
     [] Pairing: Self::Halves, Self::Interleaved;
+    [] RotaryScaling:
+        Self::None,
+        Self::Linear { factor: any() },
+        Self::Llama3 { factor: any(), low: any(), high: any(), original: any() },
+        Self::Yarn { factor: any(), original: any(), ramp: any(), attention_factor: any() };
     [] LabelSmoothing: Self::None, Self::AllIds(any()), Self::OtherIds(any());
     [] Reduction: Self::Mean, Self::Sum, Self::Over(any());
     [] DecayRule: Self::TimesLr, Self::Alone;

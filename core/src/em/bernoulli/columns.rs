@@ -142,9 +142,9 @@ impl<'a, T: Lane> BitColumns<'a, T> {
     ) {
         let mut sums: Aligned<[[[T; L]; WORD_BITS]; SPAN]> = Aligned([[[T::default(); L]; _]; _]);
         let (mut subsets, mut transposed) = (Aligned(Subsets::new()), Aligned([[0; WORDS]; ROWS]));
-        let rows = plane.bits.chunks(ROWS * plane.words);
-        for (bits, responsibilities) in rows.zip(responsibilities.chunks(ROWS * block.of)) {
-            subsets.0.fill(responsibilities.iter().skip(block.place).step_by(block.of));
+        let rows = plane.bits.chunks((ROWS * plane.words).max(1));
+        for (bits, responsibilities) in rows.zip(responsibilities.chunks((ROWS * block.of).max(1))) {
+            subsets.0.fill(responsibilities.iter().skip(block.place).step_by(block.of.max(1)));
             for (start, sums) in span.clone().step_by(WORDS).zip(sums.0.chunks_mut(WORDS)) {
                 let words = start..span.end.min(start + WORDS);
                 Plane { bits, ..plane }.transposed(words.clone(), &mut transposed.0);

@@ -100,7 +100,7 @@ pub(super) fn transpose(rows: &mut [[u64; WORDS]; ROWS]) {
 fn swap<const N: usize>(rows: &mut [[u64; WORDS]; ROWS], mask: u64) {
     for rows in rows.as_flattened_mut().chunks_exact_mut(2 * N * WORDS) {
         // Otherwise the compiler would gather a word of every pair of rows instead of taking the words of one pair.
-        let (upper, lower) = black_box(rows).split_at_mut(N * WORDS);
+        let (upper, lower) = black_box(rows).split_at_mut_checked(N * WORDS).unwrap_or_default();
         for (upper, lower) in upper.iter_mut().zip(lower) {
             let exchanged = ((*upper >> N) ^ *lower) & mask;
             *upper ^= exchanged << N;

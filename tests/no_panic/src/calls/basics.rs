@@ -97,22 +97,39 @@ fn rounded_sums() {
     call(|| arch::bf16_dots::<Plain, 2, 3>(any(), any()));
     call(|| arch::int8_dots::<Plain, 2, 3>(any(), any()));
     call(|| arch::int4_dots::<Plain, 2, 3>(any(), any()));
+    call(|| arch::bf16_panel::<Plain, 4>(any(), any(), &mut any()));
+    call(|| arch::int8_panel::<Plain, 4>(any(), any(), &mut any()));
+    call(|| arch::int4_panel::<Plain, 4>(any(), any(), &mut any()));
+    call(|| arch::transpose::<f32>(any(), any()));
     call(|| <Plain as Arith>::fma(any(), any(), any()));
     call(|| <Plain as Arith>::f32_dots::<2>(any(), any()));
+    call(|| <Plain as Arith>::f16_dots(any(), any()));
     call(|| <Plain as Arith>::bf16_dots::<2>(any(), any()));
     call(|| <Plain as Arith>::int8_dots::<2>(any(), any()));
     call(|| <Plain as Arith>::int4_dots::<2>(any(), any()));
+    call(|| <Plain as Arith>::bf16_panel::<4>(any(), any(), &mut any()));
+    call(|| <Plain as Arith>::int8_panel::<4>(any(), any(), &mut any()));
+    call(|| <Plain as Arith>::int4_panel::<4>(any(), any(), &mut any()));
+    call(|| <Plain as Arith>::transpose::<f32>(any(), any()));
+    call(|| <Plain as Arith>::int4_row(any(), any(), any(), any()));
     #[cfg(target_arch = "x86_64")]
     // SAFETY: the program is never run.
     unsafe {
         use mixlet_core::arch::x86;
-        call(|| x86::f32_dots::<2, 3>(any(), any()));
-        call(|| x86::bf16_dots::<1, 4>(any(), any()));
-        call(|| x86::bf16_dots::<6, 4>(any(), any()));
-        call(|| x86::int8_dots::<1, 4>(any(), any()));
-        call(|| x86::int8_dots::<4, 4>(any(), any()));
-        call(|| x86::int4_dots::<1, 4>(any(), any()));
-        call(|| x86::int4_dots::<4, 4>(any(), any()));
+        call(|| x86::f32_dots::<1>(any(), any()));
+        call(|| x86::f32_dots::<6>(any(), any()));
+        call(|| x86::f16_dots(any(), any()));
+        call(|| x86::bf16_dots::<1>(any(), any()));
+        call(|| x86::bf16_dots::<6>(any(), any()));
+        call(|| x86::int8_dots::<1>(any(), any()));
+        call(|| x86::int8_dots::<4>(any(), any()));
+        call(|| x86::int4_dots::<1>(any(), any()));
+        call(|| x86::int4_dots::<4>(any(), any()));
+        call(|| x86::bf16_panel::<4>(any(), any(), &mut any()));
+        call(|| x86::int8_panel::<4>(any(), any(), &mut any()));
+        call(|| x86::int4_panel::<4>(any(), any(), &mut any()));
+        call(|| x86::transpose::<f32>(any(), any()));
+        call(|| x86::int4_row(any(), any(), any(), any()));
     }
 }
 

@@ -24,6 +24,7 @@ fn attention<R: Real + Unknown>() {
     call(|| attention_forward::<R>(&any(), any(), any(), any()));
     call(|| attention_backward_scratch_len(any()));
     call(|| attention_backward::<R>(&any(), any(), any(), any(), any()));
+    call(|| unfold_latent::<R>(any(), any(), any(), any(), any()));
     call(|| KeyValueCache::<R>::new(any(), any(), any()).is_ok());
     call(|| KeyValueCache::<R>::capacity(&any()));
     call(|| KeyValueCache::<R>::tokens(&any()));
@@ -38,6 +39,9 @@ fn positions<R: Real + Unknown>() {
     call(|| PositionBias::bucket(&any(), any()));
     call(|| position_bias_forward::<R>(any(), any(), any(), any()));
     call(|| position_bias_backward::<R>(any(), any(), any(), any()));
+    call(|| RotaryScaling::table_factor(&any()));
+    call(|| rotary_frequencies(any(), any(), any()));
+    call(|| add_sinusoidal::<R>(any(), any(), any()));
     call(|| rotary_table::<R>(any(), any(), any(), any()));
     call(|| rotary_forward::<R>(any(), any(), any()));
     call(|| rotary_backward::<R>(any(), any(), any()));
@@ -47,6 +51,7 @@ fn layers<R: Real + Unknown>() {
     call(|| Embedding::table_len(&any()));
     call(|| tied_output_scale(any()));
     call(|| embedding_forward::<R>(any(), any(), any(), any()));
+    call(|| embedding_rows(any(), any(), any(), any()));
     call(|| embedding_backward::<R>(any(), any(), any(), any()));
     call(|| NormShape::len(&any()));
     call(|| NormShape::is_empty(&any()));

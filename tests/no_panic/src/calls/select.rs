@@ -51,7 +51,7 @@ fn columns() {
     call(|| Indicators::width(&any(), any()));
     call(|| fill_indicators(any(), any(), any()));
     call(|| fill_indicators_of_bits(any(), any()));
-    call(|| transpose(any(), any()));
+    call(|| columns::transpose(any(), any()));
     call(|| Stripe::new(any(), any(), any()));
     call(|| Stripe::indicators(&any()));
     call(|| Stripe::columns(&any()));
