@@ -133,7 +133,7 @@ fn wrong_input_is_one_line() {
     let Some(golden) = Golden::new("mixtral") else { return };
     let ids = |shape: &[usize], values: &[i64]| RawTensor::of_i64(shape, values);
     let inputs: [(&[(&str, RawTensor)], &str); 7] = [
-        (&[("ids", ids(&[1, 1], &[1]))], "the tensor `input_ids` is absent; the nearest is `ids`"),
+        (&[("input_id", ids(&[1, 1], &[1]))], "the tensor `input_ids` is absent; the nearest is `input_id`"),
         (
             &[("input_ids", ids(&[2], &[1, 2]))],
             "`input_ids` has the shape [2], expected sequences by tokens, neither 0",

@@ -20,7 +20,7 @@ use safetensors::tensor::{Dtype, TensorInfo};
 use super::tensor::{Format, Matrix, Narrow, NarrowMatrix, Tensor};
 use super::weights::{Part, TensorSource};
 use crate::error::{Error, Result, TensorProblem};
-use nearest::nearest;
+pub use nearest::nearest;
 
 /// The file of a model in one piece.
 const SINGLE: &str = "model.safetensors";

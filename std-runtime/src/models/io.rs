@@ -8,7 +8,7 @@ use safetensors::SafeTensorError;
 use safetensors::tensor::{Dtype, TensorView, serialize};
 
 use super::batch::Batch;
-use super::checkpoint::TensorFile;
+use super::checkpoint::{TensorFile, nearest};
 use crate::error::{Error, Result, TensorProblem};
 use crate::output::write_file;
 
@@ -23,7 +23,7 @@ pub fn read_batch(path: &Path, vocab: usize) -> Result<Batch> {
     let file = TensorFile::open(path)?;
     let reader = Reader { file: &file, path, vocab };
     let (shape, ids) = reader.ids("input_ids")?.ok_or_else(|| {
-        let nearest = file.names().next().map(str::to_owned);
+        let nearest = nearest("input_ids", file.names()).map(str::to_owned);
         reader.problem(TensorProblem::Missing { name: "input_ids".to_owned(), nearest })
     })?;
     let mask = reader.whole("attention_mask")?;
