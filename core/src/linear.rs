@@ -1,8 +1,8 @@
 //! Products with weight matrices: `out = x · Wᵀ + bias`, and both gradients.
 //!
-//! Three loops do all of it. Many rows go through *panels* (rows transposed 64 at a time, weights
-//! broadcast against them), few rows through *dots* (each output's weights read once, in order), and
-//! narrow weights through *rounded* dots (the activations rounded to the weights' kind).
+//! Many rows go through *panels* (rows transposed 64 at a time, weights broadcast against them), few
+//! rows through *dots* (each output's weights read once, in order, in four streams). Both exist twice: for `f32`
+//! activations, and *rounded* for activations rounded to the kind of narrow weights.
 //!
 //! Rows are cut at multiples of [`PANEL`] and each row's sums depend on its place in the run alone: a
 //! caller that splits a run there gets the same bits, on any number of threads.
