@@ -65,6 +65,13 @@ fn kernels_use_the_wide_registers() {
         // Four rows by four outputs, and one more instruction a row for the offset; twice that for int4.
         Case { function: "int8_dots", instruction: "vpdpbusd", registers: "zmm", least: 20 },
         Case { function: "int4_dots", instruction: "vpdpbusd", registers: "zmm", least: 40 },
+        // A single row: four outputs, twice.
+        Case { function: "int4_row", instruction: "vpdpbusd", registers: "zmm", least: 8 },
+        Case { function: "f16_dots", instruction: "vcvtph2ps", registers: "zmm", least: 4 },
+        // Panels: four outputs by 64 rows.
+        Case { function: "bf16_panel", instruction: "vdpbf16ps", registers: "zmm", least: 16 },
+        Case { function: "int8_panel", instruction: "vpdpbusd", registers: "zmm", least: 16 },
+        Case { function: "int4_panel", instruction: "vpdpbusd", registers: "zmm", least: 16 },
     ];
     for Case { function, instruction, registers, least } in cases {
         let found = most(&listing, function, instruction, registers);

@@ -6,14 +6,15 @@ use common::linear::{Format, Network, Stored, assert_close, experts, numbers, wi
 use common::random::SplitMix;
 use mixlet_core::activation::{Activation, exp};
 use mixlet_core::half::bf16;
-use mixlet_core::linear::{Arith, Linear, Operands, Scratch};
+use mixlet_core::linear::{Arith, Linear, Operands, Plain, Scratch};
 use mixlet_core::matrix::{MatMut, MatRef, ShapeError};
 use mixlet_core::moe::experts::{
-    Experts, ExpertsError, FfnCache, FfnKind, GroupedRows, dropout_mask, experts_forward, ffn_scratch_len,
+    Experts, ExpertsError, ExpertsGrads, FfnBackward, FfnCache, FfnGrads, FfnKind, GroupedRows, LinearGrads,
+    dropout_mask, experts_forward, ffn_backward_scratch_len, ffn_scratch_len,
 };
 use mixlet_core::weights::Weights;
 use mixlet_runtime::moe;
-use mixlet_runtime::simd::{Level, Product};
+use mixlet_runtime::simd::{ExpertsBackward, Level, Product, multiply};
 
 const KINDS: [FfnKind; 7] = [
     FfnKind::Plain(Activation::Relu),
@@ -175,6 +176,83 @@ fn threads_change_no_bit() {
                             .unwrap();
                     });
                     assert_eq!(found, expected, "{format:?} {operands:?} {offsets:?}, {threads} threads");
+                }
+            }
+        }
+    }
+}
+
+/// Gradients of all weights, of biases, and of rows.
+type Grads = [Vec<f32>; 7];
+
+/// Backward with `run`, after a forward on one thread: what is added to starts as other numbers than zero.
+fn backward(
+    model: &Model,
+    rows: GroupedRows<'_>,
+    grad_out: &[f32],
+    frozen: &[bool],
+    run: impl FnOnce(Experts<'_>, FfnBackward<'_>, ExpertsGrads<'_>, MatMut<'_>),
+) -> Grads {
+    let (experts, all) = (model.experts(), rows.rows().rows());
+    let (shape, model_dim) = (experts.shape(all), experts.model_dim());
+    let least = ffn_scratch_len(experts.shape(rows.longest_run()));
+    let mut floats = vec![f32::NAN; least.floats];
+    let (mut memory, mut out) = (vec![f32::NAN; shape.cache_len()], vec![0.0; all * model_dim]);
+    let scratch = Scratch { floats: &mut floats, halves: &mut [], bytes: &mut [] };
+    let (cache, to) =
+        (FfnCache::new(shape, &mut memory).unwrap(), MatMut::new(&mut out, all, model_dim).unwrap());
+    experts_forward::<Plain>(experts, Operands::Exact, rows, cache, to, scratch).unwrap();
+
+    let len = model.count * experts.ffn_dim() * model_dim;
+    let mut weights: [Vec<f32>; 3] = std::array::from_fn(|_| vec![0.25; len]);
+    let mut biases = model.biases.clone();
+    let mut grad_x = vec![f32::NAN; all * model_dim];
+    {
+        let lens = [experts.ffn_dim(), experts.ffn_dim(), model_dim]
+            .map(|dim| (model.count * dim, len / model.count / dim));
+        let mut grads =
+            weights.iter_mut().zip(&mut biases).zip(lens).map(|((weights, bias), (outputs, inputs))| {
+                LinearGrads { weights: MatMut::new(weights, outputs, inputs).unwrap(), bias: Some(bias) }
+            });
+        let mut next = || grads.next().unwrap();
+        let (gate, up, down) = (next(), next(), next());
+        let all_grads = FfnGrads { gate: model.kind.is_gated().then_some(gate), up, down };
+        let cache = FfnCache::new(shape, &mut memory).unwrap();
+        let given =
+            FfnBackward { x: rows.rows(), cache, grad_out: MatRef::new(grad_out, all, model_dim).unwrap() };
+        let grad_x = MatMut::new(&mut grad_x, all, model_dim).unwrap();
+        run(experts, given, ExpertsGrads { all: all_grads, frozen }, grad_x);
+    }
+    let ([a, b, c], [d, e, f]) = (weights, biases);
+    [a, b, c, d, e, f, grad_x]
+}
+
+#[test]
+fn threads_change_no_bit_of_a_gradient() {
+    let (model_dim, ffn_dim) = (96, 288);
+    let mut rng = SplitMix(21);
+    for kind in [FfnKind::Gated(Activation::Silu), FfnKind::Plain(Activation::GeluTanh)] {
+        let model = Model::new(kind, Format::F32, 4, (model_dim, ffn_dim), 22);
+        for offsets in [OFFSETS[0], OFFSETS[3], [0, 300, 300, 500, 520]] {
+            let all = offsets[4] as usize;
+            let (x, grad_out) = (numbers(&mut rng, all * model_dim), numbers(&mut rng, all * model_dim));
+            let rows = GroupedRows::new(MatRef::new(&x, all, model_dim).unwrap(), &offsets).unwrap();
+            for frozen in [&[][..], &[false, false, false, true]] {
+                let expected = backward(&model, rows, &grad_out, frozen, |experts, given, grads, grad_x| {
+                    let least = ffn_backward_scratch_len(experts.shape(rows.longest_run()));
+                    let mut floats = vec![f32::NAN; least.floats];
+                    let scratch = Scratch { floats: &mut floats, halves: &mut [], bytes: &mut [] };
+                    let kernel =
+                        ExpertsBackward { experts, rows, given, grads: Some(grads), grad_x, scratch };
+                    multiply(kernel).unwrap();
+                });
+                for threads in [1, 2, 5] {
+                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                    let found = backward(&model, rows, &grad_out, frozen, |experts, given, grads, grad_x| {
+                        pool.install(|| moe::experts_backward(experts, rows, given, Some(grads), grad_x))
+                            .unwrap();
+                    });
+                    assert_eq!(found, expected, "{kind:?} {offsets:?} {frozen:?}, {threads} threads");
                 }
             }
         }

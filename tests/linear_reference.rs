@@ -12,6 +12,7 @@ use mixlet_core::linear::{
 };
 use mixlet_core::matrix::{MatMut, MatRef, ShapeError};
 use mixlet_core::weights::{Weights, WeightsError, dequantise, quantise_int4, quantise_int8};
+use mixlet_runtime::linear::linear_forward as over_threads;
 use mixlet_runtime::simd::{Level, LinearForward, Product};
 
 /// Rows, inputs, outputs: around every edge of tiles, panels, blocks and steps.
@@ -147,6 +148,35 @@ fn the_instructions_for_narrow_weights_agree_with_portable_code() {
                 forward(Level::Avx512Dot, linear, Operands::Rounded, x, out).unwrap().unwrap();
             });
             assert_eq!(found, portable, "{format:?} {rows} × {inputs} × {outputs}");
+        }
+    }
+}
+
+#[test]
+fn threads_change_no_bit() {
+    let (inputs, outputs) = (640, 1030);
+    let mut rng = SplitMix(7);
+    let values = numbers(&mut rng, outputs * inputs);
+    for rows in [1, 3, 150, 600] {
+        let x = numbers(&mut rng, rows * inputs);
+        let x = MatRef::new(&x, rows, inputs).unwrap();
+        for format in Format::ALL {
+            let stored = Stored::new(format, &values, outputs, inputs);
+            let linear = Linear::new(stored.weights());
+            for operands in [Operands::Exact, Operands::Rounded] {
+                let expected = written(rows * outputs, |out| {
+                    let out = MatMut::new(out, rows, outputs).unwrap();
+                    forward(Level::found(), linear, operands, x, out).unwrap().unwrap();
+                });
+                for threads in [1, 2, 5] {
+                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                    let found = written(rows * outputs, |out| {
+                        let out = MatMut::new(out, rows, outputs).unwrap();
+                        pool.install(|| over_threads(linear, operands, x, out)).unwrap();
+                    });
+                    assert_eq!(found, expected, "{format:?} {operands:?} {rows} rows, {threads} threads");
+                }
+            }
         }
     }
 }

@@ -1,8 +1,8 @@
 //! Products with weight matrices: `out = x · Wᵀ + bias`, and both gradients.
 //!
-//! Three loops do all of it. Many rows go through *panels* (rows transposed 64 at a time, weights
-//! broadcast against them), few rows through *dots* (each output's weights read once, in order), and
-//! narrow weights through *rounded* dots (the activations rounded to the weights' kind).
+//! Many rows go through *panels* (rows transposed 64 at a time, weights broadcast against them), few
+//! rows through *dots* (each output's weights read once, in order, in four streams). Both exist twice: for `f32`
+//! activations, and *rounded* for activations rounded to the kind of narrow weights.
 //!
 //! Rows are cut at multiples of [`PANEL`] and each row's sums depend on its place in the run alone: a
 //! caller that splits a run there gets the same bits, on any number of threads.
@@ -15,7 +15,7 @@ mod rounded_panel;
 
 pub use backward::{
     Write, linear_backward_bias, linear_backward_input, linear_backward_input_scratch_len,
-    linear_backward_weights, linear_backward_weights_scratch_len,
+    linear_backward_some_weights, linear_backward_weights, linear_backward_weights_scratch_len,
 };
 
 use half::{bf16, f16};
@@ -324,16 +324,19 @@ fn rounded<A: Arith>(
     mut out: MatMut<'_>,
     mut scratch: Scratch<'_>,
 ) -> Result<(), ShapeError> {
-    let tail = x.rows() % PANEL;
-    // The instructions take four bytes at a time, and whole blocks where there is a scale for each.
-    let whole = x.columns().is_multiple_of(if let Weights::Bf16(_) = weights { 2 } else { GROUP });
-    let panelled = match (whole, tail <= A::FEW_ROUNDED) {
-        (true, false) => x.rows(),
-        (true, true) if A::FEW_ROUNDED < PANEL => x.rows() - tail,
-        _ => 0,
-    };
-    let (many, to) = (x.row_range(0..panelled)?, out.row_range(0..panelled)?);
-    rounded_panel::forward::<A>(weights, many, to, scratch.lend());
+    let mut panelled = 0;
+    if A::FEW_ROUNDED < PANEL {
+        // The instructions take four bytes at a time, and whole blocks where there is a scale for each.
+        let unit = if let Weights::Bf16(_) = weights { 2 } else { GROUP };
+        let tail = x.rows() % PANEL;
+        panelled = match (x.columns().is_multiple_of(unit), tail <= A::FEW_ROUNDED) {
+            (false, _) => 0,
+            (true, true) => x.rows() - tail,
+            (true, false) => x.rows(),
+        };
+        let (many, to) = (x.row_range(0..panelled)?, out.row_range(0..panelled)?);
+        rounded_panel::forward::<A>(weights, many, to, scratch.lend());
+    }
     let (few, to) = (x.row_range(panelled..x.rows())?, out.row_range(panelled..x.rows())?);
     rounded::forward::<A>(weights, few, to, scratch);
     Ok(())

@@ -19,11 +19,13 @@
 use std::hint::black_box;
 use std::time::Instant;
 
-use mixlet_core::moe::router::{RouterShape, router_forward};
+use mixlet_core::matrix::ShapeError;
+use mixlet_core::moe::router::RouterShape;
 use mixlet_core::moe::{
     Admission, ByPhase, CapacityRule, Order, Phase, PlanStorage, Policy, Router, RouterConfig, RouterError,
     RouterInput, RoutingStorage, SoftmaxOver, combine, gather, plan, route,
 };
+use mixlet_runtime::moe::router_forward;
 use mixlet_runtime::simd::{Kernel, wide};
 
 const MODEL_DIM: usize = 1024;
@@ -81,6 +83,14 @@ impl Layer {
     }
 }
 
+/// The lengths are this program's own.
+fn unexpected(error: ShapeError) -> RouterError {
+    let ShapeError::Length { what, found, expected } = error else {
+        return RouterError::Length { what: "a matrix", found: 0, expected: 0 };
+    };
+    RouterError::Length { what, found, expected }
+}
+
 /// Numbers of `[0, 1)`.
 fn numbers() -> impl Iterator<Item = f32> {
     let mut state = 1_u64;
@@ -100,7 +110,7 @@ impl Kernel for &mut Layer {
         let shape = self.router.shape(Phase::Eval, tokens)?;
         let start = Instant::now();
         let product = RouterShape { tokens, model_dim: MODEL_DIM, experts };
-        router_forward(product, &self.tokens, &self.weights, &mut self.logits)?;
+        router_forward(product, &self.tokens, &self.weights, &mut self.logits).map_err(unexpected)?;
         let after_product = Instant::now();
         let storage = RoutingStorage::new(shape, &mut self.reals, &mut self.integers)?;
         let routed = route(&self.router, Phase::Eval, &RouterInput::of_logits(&self.logits), storage)?;
@@ -153,6 +163,8 @@ fn experts_time(slots: usize, ffn_dim: usize) -> f64 {
 }
 
 fn main() -> Result<(), RouterError> {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).use_current_thread().build_global();
+    assert!(pool.is_ok(), "the pool of one thread is built once");
     println!(
         "policy                 tokens experts   product    choice      plan    gather   combine  (ns/token)  of layer"
     );

@@ -6,7 +6,7 @@
 //! * [`rows`]: tables, arrays and pictures as packed bits or codes.
 //! * [`table`], [`output`]: files that are read row by row, and written whole or not at all.
 //! * [`report`]: pages with pictures. [`demo`]: the tour. [`cli`]: the command line.
-//! * [`moe`]: layers of experts. [`threads`], [`simd`]: core's kernels over several threads and with wide vectors, with the same results.
+//! * [`linear`]: products with weights; [`moe`]: layers of experts. [`threads`], [`simd`]: core's kernels over several threads and with wide vectors, with the same results.
 //! * [`error`]: the one error, which names the file, the line and the remedy.
 //!
 #![doc = include_str!("../../README.md")]
@@ -15,6 +15,7 @@ pub mod cli;
 pub mod crowd;
 pub mod demo;
 pub mod error;
+pub mod linear;
 pub mod mixture;
 pub mod models;
 pub mod moe;

@@ -1,29 +1,21 @@
-//! Experts over several threads, with the same bits on any number of them.
-//!
-//! Runs of rows are cut into blocks of 128, and threads take blocks. Where there are fewer blocks than
-//! threads could share, as when single tokens are decoded, threads share the outputs of each block instead.
-//! Neither changes a sum: core adds up each output of a row in one order, wherever the cut is.
+//! Experts over several threads, with the same bits on any number of them: cut as [`linear`](crate::linear) cuts products.
 
-mod memory;
+mod backward;
 
-use std::ops::Range;
+pub use backward::experts_backward;
 
-use mixlet_core::linear::{LinearShape, Operands, linear_scratch_len};
+use mixlet_core::linear::{Linear, Operands};
 use mixlet_core::matrix::{MatMut, MatRef, ShapeError};
 use mixlet_core::moe::experts::{
     Experts, ExpertsError, Ffn, FfnCache, FfnShape, GroupedRows, ffn_scratch_len,
 };
+use mixlet_core::moe::router::RouterShape;
+use mixlet_core::weights::Weights;
 use rayon::prelude::*;
 
+use crate::linear::memory::with_memory;
+use crate::linear::{self, BLOCK_ROWS, in_pieces, is_shared};
 use crate::simd::{HiddenForward, LinearForward, multiply};
-use memory::with_memory;
-
-/// Rows of a block: a multiple of core's panels. Weights are read once per block.
-const BLOCK_ROWS: usize = 128;
-/// Bytes of weights that are worth a piece of their own.
-const LEAST_BYTES: usize = 1 << 18;
-/// Pieces of outputs for each thread: more than one, as threads do not start together.
-const PIECES: usize = 4;
 
 /// A network and some of its rows.
 struct Block<'a> {
@@ -54,14 +46,36 @@ pub fn experts_forward(
     out: MatMut<'_>,
 ) -> Result<(), ExpertsError> {
     let mut blocks = blocks(experts, rows, out)?;
-    let threads = rayon::current_num_threads();
-    if threads > 1 && blocks.len() < 2 * threads {
-        let shape = |block: &Block| experts.shape(block.x.rows());
-        blocks.into_iter().try_for_each(|block| share_outputs(shape(&block), operands, block))?;
+    if is_shared(blocks.len()) {
+        share_outputs(experts.shape(0), operands, &mut blocks)?;
     } else {
         blocks.par_iter_mut().with_max_len(1).try_for_each(|block| forward(experts, operands, block))?;
     }
     Ok(())
+}
+
+/// [`router_forward`](mixlet_core::moe::router::router_forward) over threads, as a [`linear_forward`](crate::linear::linear_forward).
+///
+/// Other than there, the last bits of a logit may depend on how many tokens there are.
+///
+/// ```
+/// # use mixlet_core::moe::router::RouterShape;
+/// let shape = RouterShape { tokens: 1, model_dim: 2, experts: 3 };
+/// let mut logits = [f32::NAN; 3];
+/// mixlet_runtime::moe::router_forward(shape, &[1.0, 2.0], &[1.0, 0.0, 0.0, 1.0, 3.0, -1.0], &mut logits)?;
+/// assert_eq!(logits, [1.0, 2.0, 1.0]);
+/// # Ok::<(), mixlet_core::matrix::ShapeError>(())
+/// ```
+pub fn router_forward(
+    shape: RouterShape,
+    tokens: &[f32],
+    weights: &[f32],
+    logits: &mut [f32],
+) -> Result<(), ShapeError> {
+    let RouterShape { tokens: count, model_dim, experts } = shape;
+    let linear = Linear::new(Weights::F32(MatRef::new(weights, experts, model_dim)?));
+    let (tokens, logits) = (MatRef::new(tokens, count, model_dim)?, MatMut::new(logits, count, experts)?);
+    linear::linear_forward(linear, Operands::Exact, tokens, logits)
 }
 
 /// The runs in blocks, each with its part of the output.
@@ -104,63 +118,39 @@ fn forward(experts: Experts<'_>, operands: Operands, block: &mut Block<'_>) -> R
     })
 }
 
-/// A block on all threads: hidden values in pieces, then outputs in pieces.
-fn share_outputs(shape: FfnShape, operands: Operands, mut block: Block<'_>) -> Result<(), ShapeError> {
-    let Block { ffn, x, .. } = block;
-    let bytes = ffn.down.weights().bytes();
-    let mut hidden = vec![0.0; shape.rows * shape.ffn_dim];
-    in_pieces(MatMut::new(&mut hidden, shape.rows, shape.ffn_dim)?, bytes, |range, mut out| {
-        let shape = FfnShape { ffn_dim: range.len(), ..shape };
+/// All blocks on all threads: hidden values in pieces, then outputs in pieces.
+fn share_outputs(shape: FfnShape, operands: Operands, blocks: &mut [Block<'_>]) -> Result<(), ShapeError> {
+    let Some(first) = blocks.first() else { return Ok(()) };
+    let bytes = first.ffn.down.weights().bytes();
+    let matrices = if shape.gated { 2 } else { 1 };
+
+    // Hidden values.
+    let jobs: Vec<_> = blocks.iter().map(|block| (block.ffn.inner, block.x)).collect();
+    let hidden = in_pieces(&jobs, shape.ffn_dim, matrices * bytes, |inner, x, range, mut out| {
+        let shape = FfnShape { rows: x.rows(), ffn_dim: range.len(), ..shape };
         with_memory(shape.cache_len(), ffn_scratch_len(shape), |cache, scratch| {
             let mut cache = FfnCache::new(shape, cache)?;
-            let inner = ffn.inner.hidden_range(range)?;
             let lent = cache.row_range(0..shape.rows)?;
-            multiply(HiddenForward { inner, operands, x, cache: lent, scratch })?;
+            multiply(HiddenForward { inner: inner.hidden_range(range)?, operands, x, cache: lent, scratch })?;
             out.values().copy_from_slice(cache.hidden.values());
             Ok(())
         })
     })?;
-    let hidden = MatRef::new(&hidden, shape.rows, shape.ffn_dim)?;
-    in_pieces(block.out.as_mut(), bytes, |range, out| {
-        let shape = LinearShape { rows: shape.rows, inputs: shape.ffn_dim, outputs: range.len() };
-        let linear = ffn.down.output_range(range)?;
-        with_memory(0, linear_scratch_len(shape), |_, scratch| {
-            multiply(LinearForward { linear, operands, x: hidden, out, scratch })
-        })
-    })
-}
 
-/// Fills `out` by ranges of its columns, each as a matrix of its own; `bytes` is what filling it all reads.
-fn in_pieces(
-    mut out: MatMut<'_>,
-    bytes: usize,
-    work: impl Fn(Range<usize>, MatMut<'_>) -> Result<(), ShapeError> + Sync,
-) -> Result<(), ShapeError> {
-    let (rows, columns) = (out.rows(), out.columns());
-    let count = (bytes / LEAST_BYTES).clamp(1, PIECES * rayon::current_num_threads());
-    if count == 1 {
-        return work(0..columns, out);
+    // Outputs.
+    let mut left = hidden.as_slice();
+    let mut jobs = Vec::new();
+    for block in blocks.iter() {
+        let own = left.split_off(..block.x.rows() * shape.ffn_dim).unwrap_or_default();
+        jobs.push((block.ffn.down, MatRef::new(own, block.x.rows(), shape.ffn_dim)?));
     }
-    let width = columns.div_ceil(count).next_multiple_of(mixlet_core::linear::TILE);
-    let range = |index: usize| index * width..columns.min((index + 1) * width);
-    if rows == 1 {
-        let pieces = out.values().par_chunks_mut(width).enumerate();
-        return pieces.try_for_each(|(index, piece)| {
-            let columns = piece.len();
-            work(range(index), MatMut::new(piece, 1, columns)?)
-        });
-    }
-    let mut values = vec![0.0; rows * columns];
-    values.par_chunks_mut(rows * width).enumerate().try_for_each(|(index, piece)| {
-        let columns = piece.len() / rows;
-        work(range(index), MatMut::new(piece, rows, columns)?)
+    let values = in_pieces(&jobs, shape.model_dim, bytes, |down, x, range, out| {
+        linear::forward(down.output_range(range)?, operands, x, out)
     })?;
-    for (index, piece) in values.chunks(rows * width).enumerate() {
-        let range = range(index);
-        let pieces = piece.chunks(range.len());
-        for (row, piece) in out.values().chunks_mut(columns).zip(pieces) {
-            row[range.clone()].copy_from_slice(piece);
-        }
+    let mut left = values.as_slice();
+    for block in blocks {
+        let own = left.split_off(..block.x.rows() * shape.model_dim).unwrap_or_default();
+        block.out.values().copy_from_slice(own);
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ mod arith;
 mod weights;
 
 pub use arith::{Level, Product, multiply};
-pub use weights::{ExpertsBackward, HiddenForward, LinearForward};
+pub use weights::{ExpertsBackward, FfnBackwardRows, HiddenForward, LinearBackwardWeights, LinearForward};
 
 use mixlet_core::em::{self, EmError, Fit, FitSettings, LatentClassModel, Round};
 

@@ -1,5 +1,7 @@
 //! Gradients of a product: of its input (overwritten), of its weights and bias (added to).
 
+use core::ops::Range;
+
 use super::panel::tile_of_panel;
 use super::{Arith, DEPTH, LinearShape, PANEL, Scratch, ScratchLen, TILE};
 use crate::matrix::{MatMut, MatRef, ShapeError, check_length};
@@ -92,11 +94,26 @@ pub fn linear_backward_weights_scratch_len(shape: LinearShape) -> ScratchLen {
 pub fn linear_backward_weights<A: Arith>(
     grad_out: MatRef<'_>,
     x: MatRef<'_>,
+    grad_weights: MatMut<'_>,
+    scratch: Scratch<'_>,
+) -> Result<(), ShapeError> {
+    linear_backward_some_weights::<A>(grad_out, x, 0..grad_out.columns(), grad_weights, scratch)
+}
+
+/// [`linear_backward_weights`] for some of the outputs: `grad_weights` holds their rows alone. The bits are those of all.
+#[inline(always)]
+pub fn linear_backward_some_weights<A: Arith>(
+    grad_out: MatRef<'_>,
+    x: MatRef<'_>,
+    outputs: Range<usize>,
     mut grad_weights: MatMut<'_>,
     scratch: Scratch<'_>,
 ) -> Result<(), ShapeError> {
-    let shape = LinearShape { rows: x.rows(), inputs: x.columns(), outputs: grad_out.columns() };
+    let shape = LinearShape { rows: x.rows(), inputs: x.columns(), outputs: outputs.len() };
     check_length("the output gradient, in rows,", grad_out.rows(), shape.rows)?;
+    if outputs.end > grad_out.columns() {
+        return Err(ShapeError::Rows { end: outputs.end, rows: grad_out.columns() });
+    }
     check_length("the weight gradient, in rows,", grad_weights.rows(), shape.outputs)?;
     check_length("a weight gradient's row", grad_weights.columns(), shape.inputs)?;
     scratch.check(linear_backward_weights_scratch_len(shape))?;
@@ -105,9 +122,8 @@ pub fn linear_backward_weights<A: Arith>(
         let (grad_out, x) = (grad_out.row_range(rows.clone())?, x.row_range(rows.clone())?);
         let (panel, transposed) = scratch.floats.split_at_mut((rows.len() * PANEL).min(scratch.floats.len()));
         for first in (0..shape.outputs).step_by(OUTPUTS) {
-            let outputs = first..shape.outputs.min(first + OUTPUTS);
-            transpose(grad_out, outputs.start, transposed);
-            let grad_weights = grad_weights.row_range(outputs)?;
+            transpose(grad_out, outputs.start + first, transposed);
+            let grad_weights = grad_weights.row_range(first..shape.outputs.min(first + OUTPUTS))?;
             add_outer::<A>(transposed, x, grad_weights, panel);
         }
     }

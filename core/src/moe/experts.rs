@@ -16,8 +16,8 @@ mod shared;
 use core::ops::Range;
 
 pub use backward::{
-    ExpertsGrads, FfnBackward, FfnGrads, LinearGrads, experts_backward, ffn_backward,
-    ffn_backward_scratch_len,
+    ExpertsGrads, FfnBackward, FfnGrads, HiddenGrads, LinearGrads, experts_backward, ffn_backward,
+    ffn_backward_rows, ffn_backward_rows_scratch_len, ffn_backward_scratch_len,
 };
 pub use error::ExpertsError;
 pub use shared::{add_shared, add_shared_backward};

@@ -1,9 +1,11 @@
 //! Products with weights, as kernels.
 
+use std::ops::Range;
+
 use mixlet_core::linear::{self, Arith, Linear, Operands, Scratch};
 use mixlet_core::matrix::{MatMut, MatRef, ShapeError};
 use mixlet_core::moe::experts::{
-    self, Experts, ExpertsError, ExpertsGrads, FfnBackward, FfnCache, GroupedRows, Inner,
+    self, Experts, ExpertsError, ExpertsGrads, Ffn, FfnBackward, FfnCache, GroupedRows, HiddenGrads, Inner,
 };
 
 use super::Product;
@@ -77,5 +79,55 @@ impl Product for ExpertsBackward<'_> {
     fn run<A: Arith>(self) -> Self::Output {
         let Self { experts, rows, given, grads, grad_x, scratch } = self;
         experts::experts_backward::<A>(experts, rows, given, grads, grad_x, scratch)
+    }
+}
+
+/// [`experts::ffn_backward_rows`].
+pub struct FfnBackwardRows<'a> {
+    /// The network.
+    pub ffn: Ffn<'a>,
+    /// What forward left.
+    pub cache: FfnCache<'a>,
+    /// `[rows, model_dim]`.
+    pub grad_out: MatRef<'a>,
+    /// `[rows, ffn_dim]`.
+    pub hidden: HiddenGrads<'a>,
+    /// `[rows, model_dim]`.
+    pub grad_x: MatMut<'a>,
+    /// Memory.
+    pub scratch: Scratch<'a>,
+}
+
+impl Product for FfnBackwardRows<'_> {
+    type Output = Result<(), ShapeError>;
+
+    #[inline(always)]
+    fn run<A: Arith>(self) -> Self::Output {
+        let Self { ffn, cache, grad_out, hidden, grad_x, scratch } = self;
+        experts::ffn_backward_rows::<A>(ffn, cache, grad_out, hidden, grad_x, scratch)
+    }
+}
+
+/// [`linear::linear_backward_some_weights`].
+pub struct LinearBackwardWeights<'a> {
+    /// `[rows, outputs]`.
+    pub grad_out: MatRef<'a>,
+    /// `[rows, inputs]`.
+    pub x: MatRef<'a>,
+    /// Some outputs.
+    pub outputs: Range<usize>,
+    /// `[outputs, inputs]` of these.
+    pub grad_weights: MatMut<'a>,
+    /// Memory.
+    pub scratch: Scratch<'a>,
+}
+
+impl Product for LinearBackwardWeights<'_> {
+    type Output = Result<(), ShapeError>;
+
+    #[inline(always)]
+    fn run<A: Arith>(self) -> Self::Output {
+        let Self { grad_out, x, outputs, grad_weights, scratch } = self;
+        linear::linear_backward_some_weights::<A>(grad_out, x, outputs, grad_weights, scratch)
     }
 }

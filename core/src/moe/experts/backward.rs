@@ -49,13 +49,56 @@ pub struct FfnBackward<'a> {
     pub grad_out: MatRef<'a>,
 }
 
+/// What backward makes of one network's hidden values: `[rows, ffn_dim]` each.
+#[derive(Debug)]
+pub struct HiddenGrads<'a> {
+    /// Of the product with gate; not looked at where there is none.
+    pub gate: &'a mut [f32],
+    /// Of the product with up.
+    pub up: MatMut<'a>,
+}
+
+/// The memory [`ffn_backward_rows`] works in.
+pub fn ffn_backward_rows_scratch_len(shape: FfnShape) -> ScratchLen {
+    linear_backward_input_scratch_len(shape.up()).max(linear_backward_input_scratch_len(shape.down()))
+}
+
+/// Gradients of one network's rows and, on the way, of its hidden values; those of the weights follow from the latter.
+///
+/// Of the cache only the products before the activation are looked at. A row's gradients do not depend on the others.
+#[inline(always)]
+pub fn ffn_backward_rows<A: Arith>(
+    ffn: Ffn<'_>,
+    mut cache: FfnCache<'_>,
+    grad_out: MatRef<'_>,
+    grads: HiddenGrads<'_>,
+    mut grad_x: MatMut<'_>,
+    mut scratch: Scratch<'_>,
+) -> Result<(), ShapeError> {
+    let (rows, ffn_dim) = (grad_out.rows(), ffn.inner.ffn_dim());
+    let HiddenGrads { gate: grad_gate, up: mut grad_up } = grads;
+
+    // Down: from the output's gradient to that of the hidden values.
+    let down = ffn.down.weights();
+    linear_backward_input::<A>(down, grad_out, grad_up.as_mut(), Write::Overwrite, scratch.lend())?;
+    if let Some(mask) = cache.dropout {
+        grad_up.values().iter_mut().zip(mask.values()).for_each(|(grad, kept)| *grad *= kept);
+    }
+    // The activation.
+    hidden::backward(ffn.inner.kind, cache.gate.values(), cache.up.values(), grad_gate, grad_up.values());
+    // Up and gate.
+    let up = ffn.inner.up.weights();
+    linear_backward_input::<A>(up, grad_up.as_ref(), grad_x.as_mut(), Write::Overwrite, scratch.lend())?;
+    let Some(gate) = ffn.inner.gate else { return Ok(()) };
+    let grad_gate = MatRef::new(grad_gate, rows, ffn_dim)?;
+    linear_backward_input::<A>(gate.weights(), grad_gate, grad_x, Write::Add, scratch)
+}
+
 /// The memory [`ffn_backward`] works in; with the rows of the longest run, [`experts_backward`] too.
 pub fn ffn_backward_scratch_len(shape: FfnShape) -> ScratchLen {
-    let products = [shape.up(), shape.down()].map(|shape| {
-        linear_backward_input_scratch_len(shape).max(linear_backward_weights_scratch_len(shape)).floats
-    });
-    let floats = products.into_iter().max().unwrap_or(0) + 2 * shape.rows * shape.ffn_dim;
-    ScratchLen { floats, ..ScratchLen::default() }
+    let weights = [shape.up(), shape.down()].map(|shape| linear_backward_weights_scratch_len(shape).floats);
+    let products = weights.into_iter().max().unwrap_or(0).max(ffn_backward_rows_scratch_len(shape).floats);
+    ScratchLen { floats: products + 2 * shape.rows * shape.ffn_dim, ..ScratchLen::default() }
 }
 
 /// Gradients of one network; without `grads` it is frozen, and the work for its weights is not done.
@@ -86,7 +129,7 @@ pub fn ffn_backward<A: Arith>(
     ffn: Ffn<'_>,
     given: FfnBackward<'_>,
     grads: Option<FfnGrads<'_>>,
-    mut grad_x: MatMut<'_>,
+    grad_x: MatMut<'_>,
     scratch: Scratch<'_>,
 ) -> Result<(), ShapeError> {
     let FfnBackward { x, mut cache, grad_out } = given;
@@ -97,25 +140,12 @@ pub fn ffn_backward<A: Arith>(
     let (grad_gate, floats) = rest.split_at_mut_checked(rows * ffn_dim).unwrap_or_default();
     let mut scratch = Scratch { floats, ..scratch };
     let mut grad_up = MatMut::new(grad_up, rows, ffn_dim)?;
-
-    // Down: from the output's gradient to that of the hidden values.
-    let down = ffn.down.weights();
-    linear_backward_input::<A>(down, grad_out, grad_up.as_mut(), Write::Overwrite, scratch.lend())?;
-    if let Some(mask) = cache.dropout {
-        grad_up.values().iter_mut().zip(mask.values()).for_each(|(grad, kept)| *grad *= kept);
-    }
-    // The activation.
-    hidden::backward(ffn.inner.kind, cache.gate.values(), cache.up.values(), grad_gate, grad_up.values());
-    let (grad_up, grad_gate) = (grad_up.as_ref(), MatRef::new(grad_gate, rows, ffn_dim)?);
-    // Up and gate.
-    let up = ffn.inner.up.weights();
-    linear_backward_input::<A>(up, grad_up, grad_x.as_mut(), Write::Overwrite, scratch.lend())?;
-    if let Some(gate) = ffn.inner.gate {
-        linear_backward_input::<A>(gate.weights(), grad_gate, grad_x, Write::Add, scratch.lend())?;
-    }
+    let hidden = HiddenGrads { gate: grad_gate, up: grad_up.as_mut() };
+    ffn_backward_rows::<A>(ffn, cache.row_range(0..rows)?, grad_out, hidden, grad_x, scratch.lend())?;
     let Some(FfnGrads { gate, up, down }) = grads else { return Ok(()) };
     add::<A>(grad_out, cache.hidden.as_ref(), down, scratch.lend())?;
-    add::<A>(grad_up, x, up, scratch.lend())?;
+    add::<A>(grad_up.as_ref(), x, up, scratch.lend())?;
+    let grad_gate = MatRef::new(grad_gate, rows, ffn_dim)?;
     gate.map_or(Ok(()), |gate| add::<A>(grad_gate, x, gate, scratch))
 }
 
