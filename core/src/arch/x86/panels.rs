@@ -133,9 +133,7 @@ fn add_bytes<const W: usize, const SCALED: bool>(
         for (start, totals) in starts.iter_mut().zip(totals) {
             *start = _mm512_cvtps_epi32(_mm512_mul_ps(load_floats(totals), offset));
         }
-        for products in &mut products {
-            *products = starts;
-        }
+        products.fill(starts);
         for (step, values) in values.iter().enumerate() {
             let mut rows = [_mm512_setzero_si512(); W];
             for (rows, values) in rows.iter_mut().zip(values) {
