@@ -1,4 +1,4 @@
-//! Experts over several threads, with the same bits on any number of them: cut as [`linear`](crate::linear) cuts products.
+//! Experts over several threads, with the same bits on any number of them: cut as [`linear`] cuts products.
 
 mod backward;
 

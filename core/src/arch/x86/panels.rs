@@ -128,12 +128,11 @@ fn add_bytes<const W: usize, const SCALED: bool>(
     let each = x.values.iter().zip(x.scales).zip(x.totals).take(blocks);
     let offset = _mm512_set1_ps(if SCALED { -8.0 } else { -128.0 });
     for (block, ((values, scales), totals)) in each.enumerate() {
-        let mut products = [[_mm512_setzero_si512(); W]; TILE];
         let mut starts = [_mm512_setzero_si512(); W];
         for (start, totals) in starts.iter_mut().zip(totals) {
             *start = _mm512_cvtps_epi32(_mm512_mul_ps(load_floats(totals), offset));
         }
-        products.fill(starts);
+        let mut products = [starts; TILE];
         for (step, values) in values.iter().enumerate() {
             let mut rows = [_mm512_setzero_si512(); W];
             for (rows, values) in rows.iter_mut().zip(values) {
