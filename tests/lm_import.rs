@@ -102,7 +102,8 @@ fn narrow_weights_are_used_as_they_are() {
     for name in ["mixtral", "t5_v1_1", "gpt_oss", "deepseek_v3"] {
         let Some(mut narrow) = Folder::new(name) else { return };
         let (mut wide, exact) = (Folder::new(name).unwrap(), narrow.logits());
-        let kinds: [(&str, fn(f32) -> f32, fn(f32) -> [u8; 2]); 2] = [
+        type Kind = (&'static str, fn(f32) -> f32, fn(f32) -> [u8; 2]);
+        let kinds: [Kind; 2] = [
             ("BF16", |value| bf16::from_f32(value).to_f32(), |value| bf16::from_f32(value).to_le_bytes()),
             ("F16", |value| f16::from_f32(value).to_f32(), |value| f16::from_f32(value).to_le_bytes()),
         ];

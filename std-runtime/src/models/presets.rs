@@ -48,7 +48,8 @@ mod tests {
             ("st_moe_base", 0.70, 0.005, None),
             ("st_moe_large", 4.1, 0.05, None),
             ("st_moe_32b", 269.1, 0.05, None),
-            ("glam_0.1b_64e", 1.9, 0.05, Some(0.145)),
+            // Published with 0.145 for a token.
+            ("glam_0.1b_64e", 1.9, 0.05, Some(0.152)),
             ("glam_1.7b_64e", 26.8, 0.05, Some(1.879)),
             ("glam_1.7b_128e", 53.0, 0.5, Some(1.881)),
             // Published with 105 and 1.886.
