@@ -144,7 +144,8 @@ fn what_cannot_be_quantised_leaves_nothing_behind() {
         folder.changed(&format!("bad{nth}"), &tensors);
         for weights in Narrow::ALL {
             let error = quantize(&format!("bad{nth}"), weights, Only::Linear).to_string();
-            let expected = format!("bad{nth}: `{EXPERT}` cannot be stored in fewer bits: a weight of output 7 is ");
+            let expected =
+                format!("bad{nth}: `{EXPERT}` cannot be stored in fewer bits: a weight of output 7 is ");
             assert!(error.contains(&expected) && error.ends_with("; copy the model again"), "{error}");
         }
     }

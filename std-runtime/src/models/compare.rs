@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::Model;
 use super::batch::Batch;
+use super::config::ModelConfig;
 use super::forward::{MixtureSeen, Side, Watch};
 use super::losses::cross_entropy;
 use crate::error::{LmProblem, Result};
@@ -45,25 +46,25 @@ pub fn compare(original: &Model, other: &Model, batches: &[Batch]) -> Result<Com
     if original.config != other.config {
         return Err(LmProblem::OtherModel.into());
     }
-    let mut labels = 0.0;
+    let mut count = 0.0;
     let (mut losses, mut agreement) = ([0.0; 2], Agreement::default());
     for batch in batches {
-        let targets = labels_of(original, batch)?;
+        let targets = labels(&original.config, batch)?;
         let mut seen = [Choices::default(), Choices::default()];
         for ((model, seen), sum) in [original, other].into_iter().zip(&mut seen).zip(&mut losses) {
             let logits = model.logits(batch, seen)?;
             let loss = cross_entropy(&model.config, &targets, batch.sequences, &logits)?;
             *sum += loss.cross_entropy * loss.weight;
-            labels += loss.weight / 2.0;
+            count += loss.weight / 2.0;
         }
         agreement.add(original, (batch, &targets), &seen);
     }
-    if labels == 0.0 {
+    if count == 0.0 {
         return Err(LmProblem::NoLabels.into());
     }
-    let [original_perplexity, perplexity] = losses.map(|sum| f64::exp(sum / labels));
+    let [original_perplexity, perplexity] = losses.map(|sum| f64::exp(sum / count));
     Ok(Comparison {
-        labels: labels as u64,
+        labels: count as u64,
         original_perplexity,
         perplexity,
         change: perplexity / original_perplexity - 1.0,
@@ -72,8 +73,8 @@ pub fn compare(original: &Model, other: &Model, batches: &[Batch]) -> Result<Com
 }
 
 /// What a batch is to predict.
-fn labels_of(model: &Model, batch: &Batch) -> Result<Vec<u32>, LmProblem> {
-    match (&batch.labels, &model.config.encoder) {
+pub fn labels(config: &ModelConfig, batch: &Batch) -> Result<Vec<u32>, LmProblem> {
+    match (&batch.labels, &config.encoder) {
         (Some(labels), _) => Ok(labels.clone()),
         (None, Some(_)) => Err(LmProblem::NoLabels),
         (None, None) => {

@@ -41,10 +41,11 @@ pub(super) struct MatrixFacts {
 /// A tensor as the own layout has it.
 pub(super) struct Item {
     pub tensor: Planned,
-    from: From,
+    origin: Origin,
 }
 
-enum From {
+/// Where an item comes from.
+enum Origin {
     /// A tensor of the same name.
     Whole,
     /// A part of the stack of this place.
@@ -96,14 +97,14 @@ impl Source {
         let mut items = BTreeMap::new();
         for tensor in self.checkpoint.names().into_iter().filter_map(|name| self.planned(name)) {
             let Some(place) = self.stacks.iter().position(|stack| stack.name == tensor.name) else {
-                items.entry(tensor.name.clone()).or_insert(Item { tensor, from: From::Whole });
+                items.entry(tensor.name.clone()).or_insert(Item { tensor, origin: Origin::Whole });
                 continue;
             };
             let stack = &self.stacks[place];
             for (expert, turn, name) in stack.parts() {
                 let tensor = Planned { name, dtype: tensor.dtype, shape: stack.part_shape() };
-                let from = From::Stack { stack: place, expert, turn };
-                items.insert(tensor.name.clone(), Item { tensor, from });
+                let origin = Origin::Stack { stack: place, expert, turn };
+                items.insert(tensor.name.clone(), Item { tensor, origin });
             }
         }
         items.into_values().collect()
@@ -111,9 +112,9 @@ impl Source {
 
     /// The matrix of an item that is one.
     pub fn matrix(&self, item: &Item) -> Result<Matrix> {
-        match item.from {
-            From::Stack { stack, expert, turn } => self.stacks[stack].part(&self.checkpoint, expert, turn),
-            From::Whole => {
+        match item.origin {
+            Origin::Stack { stack, expert, turn } => self.stacks[stack].part(&self.checkpoint, expert, turn),
+            Origin::Whole => {
                 let name = &item.tensor.name;
                 let shape = self.matrices.get(name).map_or([0, 0], |facts| facts.shape);
                 self.checkpoint.find_matrix(name, shape)
@@ -123,9 +124,9 @@ impl Source {
 
     /// The bytes of an item.
     pub fn item_bytes(&self, item: &Item) -> Result<Cow<'_, [u8]>> {
-        match item.from {
-            From::Stack { .. } => Ok(Cow::Owned(self.matrix(item)?.bytes().into_owned())),
-            From::Whole => {
+        match item.origin {
+            Origin::Stack { .. } => Ok(Cow::Owned(self.matrix(item)?.bytes().into_owned())),
+            Origin::Whole => {
                 Ok(Cow::Borrowed(self.checkpoint.get(&item.tensor.name).map_or(&[], |(_, _, bytes)| bytes)))
             }
         }

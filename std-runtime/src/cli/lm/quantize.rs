@@ -1,6 +1,6 @@
 //! `mixlet lm quantize`: a model in fewer bits.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use clap::Args;
@@ -11,7 +11,7 @@ use super::convert::{OutputOptions, add_written};
 use crate::cli::Common;
 use crate::cli::progress::Progress;
 use crate::error::Result;
-use crate::models::compare::{Comparison, compare};
+use crate::models::compare::{Comparison, compare, labels};
 use crate::models::io::read_batch;
 use crate::models::quantize::{Only, Quantisation, Quantised, quantize};
 use crate::models::tensor::Narrow;
@@ -70,10 +70,7 @@ struct Seconds {
 pub(super) fn run(options: &QuantizeOptions) -> Result<()> {
     options.common.start()?;
     let OutputOptions { folder, file_bytes } = &options.output;
-    let batch = match &options.compare {
-        Some(path) => Some(read_batch(path, ModelConfig::read(&options.model)?.vocab)?),
-        None => None,
-    };
+    let batch = options.compare.as_deref().map(|path| batch(options, path)).transpose()?;
     let clock = Instant::now();
     let mut progress = Progress::new();
     let how = Quantisation { weights: options.weights, only: options.only };
@@ -93,6 +90,14 @@ pub(super) fn run(options: &QuantizeOptions) -> Result<()> {
         return print_json(&QuantizeJson { weights, only, quantised, comparison, warnings, seconds });
     }
     print(&summary(options, &quantised, comparison))
+}
+
+/// What the models are compared on, which must have something to predict.
+fn batch(options: &QuantizeOptions, path: &Path) -> Result<Batch> {
+    let config = ModelConfig::read(&options.model)?;
+    let batch = read_batch(path, config.vocab)?;
+    labels(&config, &batch)?;
+    Ok(batch)
 }
 
 fn compared(options: &QuantizeOptions, batch: Batch) -> Result<Comparison> {

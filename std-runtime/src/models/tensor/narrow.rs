@@ -17,9 +17,9 @@ use super::{Format, Matrix, Tensor, Values, numbers};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Narrow {
-    /// A byte a weight `[outputs, inputs]`, and a scale in `f32` for each output.
+    /// A byte a weight, and a scale in `f32` for each output.
     Int8,
-    /// Half a byte a weight `[outputs, inputs / 2]`, and a scale in `f16` for each 32 inputs `[outputs, inputs / 32]`.
+    /// Half a byte a weight, and a scale in `f16` for 32 inputs of an output.
     Int4,
 }
 
@@ -45,7 +45,7 @@ impl Narrow {
         self == Self::Int8 || inputs.is_multiple_of(GROUP)
     }
 
-    /// What a file says of the whole numbers.
+    /// What a file says of the whole numbers: `[outputs, inputs]`, two of them in a byte with int4.
     pub fn values(self, outputs: usize, inputs: usize) -> (Dtype, Vec<usize>) {
         match self {
             Self::Int8 => (Dtype::I8, vec![outputs, inputs]),
@@ -53,7 +53,7 @@ impl Narrow {
         }
     }
 
-    /// What a file says of the scales.
+    /// What a file says of the scales: `[outputs]`, or `[outputs, inputs / 32]`.
     pub fn scales(self, outputs: usize, inputs: usize) -> (Dtype, Vec<usize>) {
         match self {
             Self::Int8 => (Dtype::F32, vec![outputs]),
