@@ -17,8 +17,11 @@ fn numbers(len: usize, random: &mut SplitMix) -> Vec<f64> {
     (0..len).map(|_| 4.0 * random.unit() - 2.0).collect()
 }
 
+/// A token's first and second expert with their gates, where it has them.
+type Choices = [Option<(u32, f64)>; 2];
+
 /// mesh's top-2 with importance, as it is written there: the gates `[T, E]` of both passes before capacity, and the loss.
-fn mesh(logits: &[f64], importance: &[f64]) -> (Vec<[Option<(u32, f64)>; 2]>, f64) {
+fn mesh(logits: &[f64], importance: &[f64]) -> (Vec<Choices>, f64) {
     let mut slots = Vec::new();
     let (mut density, mut proxy) = ([0.0; EXPERTS], [0.0; EXPERTS]);
     for (row, &importance) in logits.chunks(EXPERTS).zip(importance) {

@@ -29,7 +29,6 @@ pub mod info;
 pub mod io;
 mod layout;
 pub mod losses;
-mod memory;
 pub mod names;
 pub mod presets;
 pub mod quantize;

@@ -1,4 +1,4 @@
-//! Memory that each thread keeps between calls.
+//! Memory that each thread keeps between calls, and memory that grows.
 
 use std::cell::Cell;
 
@@ -26,18 +26,19 @@ pub fn with_memory<T>(
     let mut memory = MEMORY.take();
     let Memory { cache: caches, floats, halves, bytes } = &mut memory;
     let result = work(
-        first(caches, cache),
+        sized(caches, cache),
         Scratch {
-            floats: first(floats, scratch.floats),
-            halves: first(halves, scratch.halves),
-            bytes: first(bytes, scratch.bytes),
+            floats: sized(floats, scratch.floats),
+            halves: sized(halves, scratch.halves),
+            bytes: sized(bytes, scratch.bytes),
         },
     );
     MEMORY.set(memory);
     result
 }
 
-fn first<T: Default + Clone>(values: &mut Vec<T>, len: usize) -> &mut [T] {
+/// The first values of a buffer, which grows where it is too small. They hold whatever they held before.
+pub fn sized<T: Default + Clone>(values: &mut Vec<T>, len: usize) -> &mut [T] {
     if values.len() < len {
         values.resize(len, T::default());
     }

@@ -82,7 +82,11 @@ mod tests {
         assert_eq!(names(), 0);
 
         fs::create_dir(&path).unwrap();
-        write_folder(&path, |folder| Ok(fs::write(folder.join("a"), "").unwrap())).unwrap();
+        write_folder(&path, |folder| {
+            fs::write(folder.join("a"), "").unwrap();
+            Ok(())
+        })
+        .unwrap();
         assert!(path.join("a").is_file());
         assert_eq!(names(), 1);
 

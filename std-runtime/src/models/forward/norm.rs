@@ -5,8 +5,8 @@ use mixlet_core::nn::{LayerNorm, NnError, NormShape, RmsNorm};
 use rayon::prelude::*;
 
 use super::kernels::{LayerNormForward, RmsNormForward};
+use crate::linear::memory::with_memory;
 use crate::models::config::Norm;
-use crate::models::memory::with_memory;
 use crate::models::weights::NormWeights;
 use crate::simd::wide;
 

@@ -5,8 +5,8 @@ use mixlet_core::nn::{
 };
 
 use super::stack::Run;
+use crate::linear::memory::sized;
 use crate::models::config::{Attention, ModelConfig, Positions, Relative};
-use crate::models::memory::sized;
 
 /// The inverse frequencies of a model's rotary positions; none where it has others.
 pub(super) fn frequencies(config: &ModelConfig) -> Result<Vec<f64>, NnError> {

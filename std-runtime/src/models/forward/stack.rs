@@ -11,9 +11,9 @@ use super::positions;
 use super::space::Space;
 use super::watch::{Side, Watch};
 use crate::error::Result;
+use crate::linear::memory::sized;
 use crate::models::Model;
 use crate::models::config::{Block, Layer, Stack};
-use crate::models::memory::sized;
 use crate::models::weights::{BlockWeights, InnerWeights, StackWeights};
 
 /// One run of some tokens of every sequence through a stack.

@@ -9,8 +9,8 @@ use rayon::prelude::*;
 
 use super::super::cache::{Encoded, Lines};
 use super::super::kernels::AttentionForward;
+use crate::linear::memory::with_memory;
 use crate::models::config::Attention;
-use crate::models::memory::with_memory;
 use crate::simd::wide;
 
 /// Queries of a run that a thread takes at once.
