@@ -15,6 +15,7 @@ use mixlet_runtime::crowd::read::{
     Crowd, ReadOptions, Repeats, TaskFilter, read_crowd, read_new_answers, read_task_labels,
 };
 use mixlet_runtime::error::Result;
+use mixlet_runtime::table::Table;
 use proptest::prelude::*;
 
 fn read(answers: &Path, gold: Option<&Path>, options: &ReadOptions) -> Result<Crowd> {
@@ -306,6 +307,16 @@ fn write_table(rows: &[[String; 3]], line_end: &str, quote: bool) -> String {
     table
 }
 
+/// The field of the next row of one that has something in it.
+fn next_filled(rows: &mut Table<'_>) -> Result<Option<Vec<u8>>> {
+    loop {
+        match rows.next_row()?.map(|row| row.field(0).to_vec()) {
+            Some(field) if field.is_empty() => {}
+            field => return Ok(field),
+        }
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
 
@@ -362,10 +373,12 @@ proptest! {
         let mut reader = csv::ReaderBuilder::new().has_headers(false).flexible(true).from_reader(table.as_bytes());
         let expected: Vec<csv::ByteRecord> = reader.byte_records().map(|record| record.unwrap()).collect();
         let mut ignore = |_, _| {};
-        let mut rows = mixlet_runtime::table::Table::open(&path, Some(b','), &mut ignore).unwrap();
-        for record in &expected[1..] {
-            match rows.next_row() {
-                Ok(Some(row)) => prop_assert_eq!((1, row.field(0)), (record.len(), &record[0])),
+        let mut rows = Table::open(&path, Some(b','), &mut ignore).unwrap();
+        // The package passes over empty lines, which in a table of one column are rows.
+        let is_empty = |record: &csv::ByteRecord| record.len() == 1 && record[0].is_empty();
+        for record in expected[1..].iter().filter(|record| !is_empty(record)) {
+            match next_filled(&mut rows) {
+                Ok(Some(row)) => prop_assert_eq!((1, &row[..]), (record.len(), &record[0])),
                 Ok(None) => prop_assert!(false, "a row is missing"),
                 // Stricter than the package: an open quote is an error, and so are rows of other lengths.
                 Err(error) => {
@@ -375,6 +388,6 @@ proptest! {
                 }
             }
         }
-        prop_assert!(matches!(rows.next_row(), Ok(None) | Err(_)));
+        prop_assert!(matches!(next_filled(&mut rows), Ok(None) | Err(_)));
     }
 }

@@ -152,29 +152,32 @@ pub fn int4_dots<const M: usize>(x: [RoundedRow<'_>; M], w: [RoundedWeights4<'_>
         whole = whole.min(w.nibbles.len() / BYTES_INT4).min(w.scales.len() / SCALES_INT4);
     }
     let rest = w.iter().any(|w| w.nibbles.len() > whole * BYTES_INT4);
+    let ends = if rest { Int4Ends::behind(whole, &x, &w) } else { Int4Ends::default() };
     for step in 0..whole + usize::from(rest) {
         let (mut low, mut high) = ([_mm512_setzero_si512(); TILE], [_mm512_setzero_si512(); TILE]);
         let mut w_scales = [_mm512_setzero_ps(); TILE];
-        for (((low, high), w_scale), w) in low.iter_mut().zip(&mut high).zip(&mut w_scales).zip(&w) {
-            let mut nibbles = [_mm512_setzero_si512()];
-            load_all::<u8, BYTES_INT4, 1>(&mut nibbles, &[w.nibbles], step, whole);
+        let weights = low.iter_mut().zip(&mut high).zip(&mut w_scales).zip(w.iter().zip(&ends.weights));
+        for (((low, high), w_scale), (w, end)) in weights {
+            let nibbles = load(nth(w.nibbles, &end.0, step, whole));
             if M == 1 {
                 prefetch(w.nibbles, step * BYTES_INT4);
             }
-            *low = _mm512_and_si512(nibbles[0], ones);
-            *high = _mm512_and_si512(_mm512_srli_epi16::<4>(nibbles[0]), ones);
-            *w_scale = nth_weight_scales(w.scales, step, whole);
+            *low = _mm512_and_si512(nibbles, ones);
+            *high = _mm512_and_si512(_mm512_srli_epi16::<4>(nibbles), ones);
+            let scales = nth(w.scales, &end.1, step, whole);
+            // SAFETY: the array is 8 bytes long; the load needs no alignment.
+            *w_scale = spread(_mm_cvtph_ps(unsafe { _mm_loadl_epi64(scales.as_ptr().cast()) }));
         }
-        for (sums, x) in sums.iter_mut().zip(&x) {
-            let mut halves = [_mm512_setzero_si512(); 2];
-            load_halves(&mut halves, x.values, step, whole);
+        for ((sums, x), end) in sums.iter_mut().zip(&x).zip(&ends.rows) {
+            let values: &[i8; STEP_INT4] = nth(x.values, &end.0, step, whole);
+            let [first, second] = halves(values);
             // The first 16 values of each group, and the last 16.
-            let x_low = _mm512_shuffle_i32x4::<0b10_00_10_00>(halves[0], halves[1]);
-            let x_high = _mm512_shuffle_i32x4::<0b11_01_11_01>(halves[0], halves[1]);
+            let x_low = _mm512_shuffle_i32x4::<0b10_00_10_00>(first, second);
+            let x_high = _mm512_shuffle_i32x4::<0b11_01_11_01>(first, second);
             let offsets = _mm512_dpbusd_epi32(_mm512_setzero_si512(), eights, x_low);
             let offsets = _mm512_dpbusd_epi32(offsets, eights, x_high);
             let start = _mm512_sub_epi32(_mm512_setzero_si512(), offsets);
-            let [a, b, c, d] = nth_scales::<SCALES_INT4>(x, step, whole);
+            let [a, b, c, d] = *nth(x.scales, &end.1, step, whole);
             let x_scale = spread(_mm_setr_ps(a, b, c, d));
             for (((sum, low), high), w_scale) in sums.iter_mut().zip(&low).zip(&high).zip(&w_scales) {
                 let products = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(start, *low, x_low), *high, x_high);
@@ -184,6 +187,65 @@ pub fn int4_dots<const M: usize>(x: [RoundedRow<'_>; M], w: [RoundedWeights4<'_>
         }
     }
     added(&sums)
+}
+
+/// What rows of int4 products hold behind their whole steps, and zeros.
+///
+/// *Why beside the loop:* with branches in its middle the compiler leaves the loops over rows, and keeps sums in memory.
+struct Int4Ends<const M: usize> {
+    rows: [([i8; STEP_INT4], [f32; SCALES_INT4]); M],
+    weights: [([u8; BYTES_INT4], [f16; SCALES_INT4]); TILE],
+}
+
+impl<const M: usize> Default for Int4Ends<M> {
+    #[inline(always)]
+    fn default() -> Self {
+        Self {
+            rows: [([0; STEP_INT4], [0.0; SCALES_INT4]); M],
+            weights: [([0; BYTES_INT4], [f16::ZERO; SCALES_INT4]); TILE],
+        }
+    }
+}
+
+impl<const M: usize> Int4Ends<M> {
+    #[cold]
+    #[inline(never)]
+    fn behind(whole: usize, x: &[RoundedRow<'_>; M], w: &[RoundedWeights4<'_>; TILE]) -> Self {
+        let mut ends = Self::default();
+        for ((values, scales), x) in ends.rows.iter_mut().zip(x) {
+            *values = padded(x.values, whole * STEP_INT4);
+            *scales = padded(x.scales, whole * SCALES_INT4);
+        }
+        for ((nibbles, scales), w) in ends.weights.iter_mut().zip(w) {
+            *nibbles = padded(w.nibbles, whole * BYTES_INT4);
+            *scales = padded(w.scales, whole * SCALES_INT4);
+        }
+        ends
+    }
+}
+
+/// The nth step of a row of at least `whole`, or its end.
+#[inline(always)]
+fn nth<'a, T, const L: usize>(row: &'a [T], end: &'a [T; L], step: usize, whole: usize) -> &'a [T; L] {
+    if step < whole {
+        // SAFETY: `step` is below the number of whole steps.
+        unsafe { &*row.as_ptr().add(step * L).cast() }
+    } else {
+        end
+    }
+}
+
+/// Two registers of a step.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn halves(values: &[i8; STEP_INT4]) -> [__m512i; 2] {
+    // SAFETY: the array is 128 bytes long; the loads need no alignment.
+    unsafe {
+        [
+            _mm512_loadu_si512(values.as_ptr().cast()),
+            _mm512_loadu_si512(values.as_ptr().add(STEP_INT8).cast()),
+        ]
+    }
 }
 
 /// Each register's sixteen sums, by halves: those of four registers at once.
@@ -237,22 +299,6 @@ fn prefetch(row: &[u8], place: usize) {
 fn spread(scales: __m128) -> __m512 {
     let lanes = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
     _mm512_permutexvar_ps(lanes, _mm512_castps128_ps512(scales))
-}
-
-/// The nth four scales of a row, widened, each in four lanes; zeros behind its end.
-#[inline]
-#[target_feature(enable = "avx512f,f16c")]
-fn nth_weight_scales(scales: &[f16], step: usize, whole: usize) -> __m512 {
-    let start = step * SCALES_INT4;
-    let bits = if step < whole {
-        // SAFETY: `step` is below the number of whole steps; the load needs no alignment.
-        unsafe { _mm_loadl_epi64(scales.as_ptr().add(start).cast()) }
-    } else {
-        let rest = padded::<f16, SCALES_INT4>(scales, start);
-        // SAFETY: the array is 8 bytes long; the load needs no alignment.
-        unsafe { _mm_loadl_epi64(rest.as_ptr().cast()) }
-    };
-    spread(_mm_cvtph_ps(bits))
 }
 
 /// The scales of the nth step; zeros behind the row's end.

@@ -12,7 +12,7 @@ use super::ModelConfig;
 /// ```
 /// # use mixlet_runtime::models::{info::Info, presets};
 /// let info = Info::new(&presets::find("switch_base_128").unwrap()).unwrap();
-/// assert_eq!(info.parameters / 10_000_000, 742); // 7.42 billion
+/// assert_eq!(info.parameters, 7_415_217_408); // published as 7.4 billion
 /// ```
 pub fn find(name: &str) -> Option<ModelConfig> {
     t5::find(name).or_else(|| glam::find(name))

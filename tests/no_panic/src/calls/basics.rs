@@ -90,6 +90,7 @@ fn products() {
     call(|| linear_backward_input::<Plain>(any(), any(), any(), any(), any()));
     call(|| linear_backward_weights_scratch_len(any()));
     call(|| linear_backward_weights::<Plain>(any(), any(), any(), any()));
+    call(|| linear_backward_some_weights::<Plain>(any(), any(), any(), any(), any()));
     call(|| linear_backward_bias(any(), any()));
 }
 

@@ -33,6 +33,8 @@ pub fn all() {
     call(|| experts_forward::<Plain>(any(), any(), any(), any(), any(), any()));
     call(|| ffn_backward_scratch_len(any()));
     call(|| ffn_backward::<Plain>(any(), any(), any(), any(), any()));
+    call(|| ffn_backward_rows_scratch_len(any()));
+    call(|| ffn_backward_rows::<Plain>(any(), any(), any(), any(), any(), any()));
     call(|| experts_backward::<Plain>(any(), any(), any(), any(), any(), any()));
     call(|| ExpertsGrads::expert(&mut any(), any(), &any()).is_ok());
     call(|| LinearGrads::output_range(&mut any(), any()).is_ok());
