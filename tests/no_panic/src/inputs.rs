@@ -12,7 +12,8 @@ use mixlet_core::linear::{Linear, LinearShape, Operands, Scratch, ScratchLen, Wr
 use mixlet_core::matrix::{MatMut, MatRef};
 use mixlet_core::moe::balance::{Calibration, LoadBalance};
 use mixlet_core::moe::experts::{
-    Experts, ExpertsGrads, Ffn, FfnBackward, FfnCache, FfnGrads, FfnKind, FfnShape, GroupedRows, LinearGrads,
+    Experts, ExpertsGrads, Ffn, FfnBackward, FfnCache, FfnGrads, FfnKind, FfnShape, GroupedRows, HiddenGrads,
+    LinearGrads,
 };
 use mixlet_core::moe::logit_losses::TokenLogits;
 use mixlet_core::moe::noisy::{NoisyLoad, TutelLoss};
@@ -113,6 +114,7 @@ structs! {
     [] FfnBackward<'_> { x cache grad_out }
     [] LinearGrads<'_> { weights bias }
     [] FfnGrads<'_> { gate up down }
+    [] HiddenGrads<'_> { gate up }
     [] ExpertsGrads<'_> { all frozen }
     [] Span { queries keys first_query }
     [] AttentionShape { span heads kv_heads head_dim value_dim }
