@@ -4,21 +4,22 @@
 //! `… -- shapes` and `… -- scale 100000 1000000 10000000` (rows) one of them. Every row is a process of its own. The data: MNIST test
 //! images from `../shared`, tiled, two bits in a hundred flipped; generated rows where they are absent.
 //!
-//! Measured on 2026-11-22, two cores of an AMD EPYC (AVX-512), release profile, a very busy machine:
+//! Measured on 2026-11-22, two cores of an AMD EPYC (AVX-512), release profile, little else running:
 //!
 //! ```text
 //! round                 CPU ms  wall ms  peak MB
-//! f32                    12.80    30.36     20.8
-//! f64                    20.56    55.25     22.7
-//! missing-1              25.33    76.82     30.6
-//! missing-10             32.12   103.82     30.6
-//! missing-30             32.64    97.89     30.5
-//! gemm                   64.00   206.32    203.4
+//! f32                    11.18    10.99     20.8
+//! f64                    17.33    16.74     22.6
+//! missing-1              20.00    19.69     30.7     (f32 in this run: 10.77)
+//! missing-10             21.12    20.68     30.6
+//! missing-30             21.74    21.08     30.5
+//! gemm                   61.99    59.53    203.7     (of the run of the first two lines)
 //!
-//! threads  wall ms a round                        (before all others on the machine, with groups of six columns)
-//!       1            14.33
-//!       2             7.78
+//! threads  wall ms a round
+//!       1            10.32
+//!       2             5.48
 //!
+//! (the following before groups of eight columns)
 //!       rows  columns  classes  CPU ms a round  ps a value  peak MB
 //!     100000      784       10           23.75       302.9     24.3
 //!    1000000      784       10          223.16       284.6    118.0
@@ -26,7 +27,7 @@
 //! ```
 //!
 //! A round with missing values looks up twice as many entries in both steps: values, and what is absent or present.
-//! Both steps are bound by the entries that a core loads, so that twice the cost is what it comes to. Taking absent
+//! Both steps are bound by the entries that a core loads, so that about twice the cost is what it comes to. Taking absent
 //! values one by one was tried: at one in a hundred it gained a tenth, at one in twenty nothing, for the ends of short
 //! loops are not foreseen. Adding one sum where a column is present in all of 64 rows took a fifth longer at one in a
 //! hundred, for the same reason.
