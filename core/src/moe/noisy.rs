@@ -120,6 +120,19 @@ struct Thresholds<R> {
     next: Option<(usize, R)>,
 }
 
+/// Makes sure that a router was given `input` in training and gave `cache`; returns the experts of a token.
+fn check<R: Real>(
+    router: &Router,
+    input: RouterInput<'_, R>,
+    cache: RoutingCache<'_, R>,
+    top_k: u32,
+) -> Result<usize, RouterError> {
+    input.check(router, super::Phase::Train, cache.shape)?;
+    let top_k = top_k as usize;
+    check_length("chosen experts", cache.chosen.len(), cache.shape.tokens.saturating_mul(top_k))?;
+    Ok(top_k)
+}
+
 impl<'a, R: Real> NoisyLoad<'a, R> {
     /// The loss of what [`route`](super::route) was given and gave, in training. Only noisy top-k has one.
     pub fn new(
@@ -130,9 +143,7 @@ impl<'a, R: Real> NoisyLoad<'a, R> {
         let Policy::NoisyTopK { top_k, noise } = router.config().policy else {
             return Err(RouterError::NotNoisy);
         };
-        input.check(router, super::Phase::Train, cache.shape)?;
-        let top_k = top_k as usize;
-        check_length("chosen experts", cache.chosen.len(), cache.shape.tokens.saturating_mul(top_k))?;
+        let top_k = check(router, input, cache, top_k)?;
         Ok(Self { input, cache, noise, top_k })
     }
 

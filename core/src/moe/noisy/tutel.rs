@@ -40,9 +40,7 @@ impl<'a, R: Real> TutelLoss<'a, R> {
         let Policy::NoisyTopK { top_k, noise: NoiseScale::Fixed(sigma) } = router.config().policy else {
             return Err(RouterError::NotNoisy);
         };
-        input.check(router, crate::moe::Phase::Train, cache.shape)?;
-        let top_k = top_k as usize;
-        check_length("chosen experts", cache.chosen.len(), cache.shape.tokens.saturating_mul(top_k))?;
+        let top_k = super::check(router, input, cache, top_k)?;
         Ok(Self { input, cache, sigma: R::from_f64(sigma), top_k })
     }
 
