@@ -160,6 +160,24 @@ pub struct Attention {
 }
 
 impl Attention {
+    /// Heads with keys and values of their own, scores over the root of their width, and nothing more.
+    pub fn plain(heads: usize, head_dim: usize) -> Self {
+        Self {
+            heads,
+            kv_heads: heads,
+            head_dim,
+            value_dim: head_dim,
+            scale: (head_dim as f64).sqrt().recip(),
+            in_bias: false,
+            out_bias: false,
+            qk_norm: None,
+            latent: None,
+            relative: None,
+            window: None,
+            sinks: false,
+        }
+    }
+
     /// Values of a token's queries.
     pub fn q_width(&self) -> usize {
         self.heads * self.head_dim

@@ -141,20 +141,7 @@ pub(super) fn attention(keys: Keys<'_>) -> Result<Attention, ConfigProblem> {
     let kv_heads = keys.count_or("num_key_value_heads", MOST_WIDE, heads)?;
     let share = keys.width("hidden_size")? / heads;
     let head_dim = keys.count_or("head_dim", MOST_WIDE, share.max(1))?;
-    Ok(Attention {
-        heads,
-        kv_heads,
-        head_dim,
-        value_dim: head_dim,
-        scale: (head_dim as f64).sqrt().recip(),
-        in_bias: false,
-        out_bias: false,
-        qk_norm: None,
-        latent: None,
-        relative: None,
-        window: None,
-        sinks: false,
-    })
+    Ok(Attention { kv_heads, ..Attention::plain(heads, head_dim) })
 }
 
 /// Experts that drop nothing.

@@ -53,21 +53,7 @@ fn attention(keys: Keys<'_>, model_dim: usize, heads: usize) -> Result<Attention
     if !model_dim.is_multiple_of(heads) {
         return Err(keys.refuse("d_model", "a multiple of the heads"));
     }
-    let head_dim = model_dim / heads;
-    Ok(Attention {
-        heads,
-        kv_heads: heads,
-        head_dim,
-        value_dim: head_dim,
-        scale: (head_dim as f64).sqrt().recip(),
-        in_bias: true,
-        out_bias: true,
-        qk_norm: None,
-        latent: None,
-        relative: None,
-        window: None,
-        sinks: false,
-    })
+    Ok(Attention { in_bias: true, out_bias: true, ..Attention::plain(heads, model_dim / heads) })
 }
 
 fn experts(keys: Keys<'_>, network: Network) -> Result<Experts, ConfigProblem> {

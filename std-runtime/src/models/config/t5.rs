@@ -115,20 +115,7 @@ fn attention(keys: Keys<'_>) -> Result<Attention, ConfigProblem> {
         return Err(keys.refuse("relative_attention_max_distance", "more than half the buckets"));
     }
     let relative = Relative { buckets, max_distance, bidirectional: true, own_table: false };
-    Ok(Attention {
-        heads,
-        kv_heads: heads,
-        head_dim,
-        value_dim: head_dim,
-        scale: 1.0,
-        in_bias: false,
-        out_bias: false,
-        qk_norm: None,
-        latent: None,
-        relative: Some(relative),
-        window: None,
-        sinks: false,
-    })
+    Ok(Attention { scale: 1.0, relative: Some(relative), ..Attention::plain(heads, head_dim) })
 }
 
 /// `feed_forward_proj`: an activation, with `gated-` before it where there is a gate; `gated-gelu` means the approximation.

@@ -1,6 +1,5 @@
 //! Core's layers as kernels, to be compiled for the CPU at hand.
 
-use mixlet_core::moe::router::{RouterShape, router_forward};
 use mixlet_core::moe::{DispatchPlan, RouterError, Routing, combine, gather};
 use mixlet_core::nn::{
     Attention, LayerNorm, NnError, NormShape, RmsNorm, Rotary, attention_forward, layer_norm_forward,
@@ -77,23 +76,6 @@ impl Kernel for RotaryForward<'_> {
     #[inline(always)]
     fn run(self) -> Self::Output {
         rotary_forward(self.rotary, self.table, self.values)
-    }
-}
-
-/// [`router_forward`].
-pub(super) struct RouterForward<'a> {
-    pub shape: RouterShape,
-    pub tokens: &'a [f32],
-    pub weights: &'a [f32],
-    pub logits: &'a mut [f32],
-}
-
-impl Kernel for RouterForward<'_> {
-    type Output = Result<(), RouterError>;
-
-    #[inline(always)]
-    fn run(self) -> Self::Output {
-        router_forward(self.shape, self.tokens, self.weights, self.logits)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use mixlet_core::activation::sigmoid;
 use mixlet_core::linear::Operands;
-use mixlet_core::matrix::{MatMut, MatRef};
+use mixlet_core::matrix::{MatMut, MatRef, ShapeError};
 use mixlet_core::moe::experts::{Experts as CoreExperts, ExpertsError, FfnKind, GroupedRows, add_shared};
 use mixlet_core::moe::router::RouterShape;
 use mixlet_core::moe::{
@@ -11,7 +11,7 @@ use mixlet_core::moe::{
 };
 use rayon::prelude::*;
 
-use super::kernels::{Combine, Gather, RouterForward};
+use super::kernels::{Combine, Gather};
 use super::space::{MixtureSpace, Space};
 use super::stack::Run;
 use super::watch::{MixtureSeen, Watch};
@@ -19,11 +19,8 @@ use crate::error::Result;
 use crate::linear::memory::sized;
 use crate::models::config::{Experts, Network};
 use crate::models::weights::{ExpertsWeights, NetworkWeights};
-use crate::moe::experts_forward;
+use crate::moe::{experts_forward, router_forward};
 use crate::simd::wide;
-
-/// Tokens that a thread routes at once.
-const BLOCK_TOKENS: usize = 32;
 
 impl NetworkWeights {
     /// As core takes it: experts of which there is one.
@@ -96,13 +93,10 @@ fn router_logits(
     width: usize,
     x: &[f32],
     logits: &mut [f32],
-) -> Result<(), RouterError> {
+) -> Result<(), ShapeError> {
     let experts = weights.experts.len();
-    let blocks = x.par_chunks(BLOCK_TOKENS * width).zip(logits.par_chunks_mut(BLOCK_TOKENS * experts));
-    blocks.try_for_each(|(tokens, logits)| {
-        let shape = RouterShape { tokens: tokens.len() / width, model_dim: width, experts };
-        wide(RouterForward { shape, tokens, weights: &weights.router, logits })
-    })?;
+    let shape = RouterShape { tokens: x.len() / width, model_dim: width, experts };
+    router_forward(shape, x, &weights.router, logits)?;
     if !weights.router_bias.is_empty() {
         for logits in logits.chunks_exact_mut(experts) {
             logits.iter_mut().zip(&weights.router_bias).for_each(|(logit, bias)| *logit += bias);
@@ -157,7 +151,7 @@ fn add_shared_expert(
         Some(weights) => {
             let gates = sized(gates, tokens);
             let shape = RouterShape { tokens, model_dim: width, experts: 1 };
-            wide(RouterForward { shape, tokens: x, weights, logits: gates })?;
+            router_forward(shape, x, weights, gates)?;
             gates.iter_mut().for_each(|gate| *gate = sigmoid(*gate));
             Some(&*gates)
         }

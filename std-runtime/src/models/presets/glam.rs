@@ -82,23 +82,13 @@ pub(super) fn find(name: &str) -> Option<ModelConfig> {
 impl Row {
     fn model(&self) -> ModelConfig {
         let attention = Attention {
-            heads: self.heads,
-            kv_heads: self.heads,
-            head_dim: self.head_dim,
-            value_dim: self.head_dim,
-            scale: (self.head_dim as f64).sqrt().recip(),
-            in_bias: false,
-            out_bias: false,
-            qk_norm: None,
-            latent: None,
             relative: Some(Relative {
                 buckets: 32,
                 max_distance: 128,
                 bidirectional: false,
                 own_table: true,
             }),
-            window: None,
-            sinks: false,
+            ..Attention::plain(self.heads, self.head_dim)
         };
         let layer = |nth: usize| {
             let network = if nth % 2 == 1 && self.experts > 0 { self.mixture() } else { self.dense() };

@@ -202,20 +202,7 @@ impl Row {
     }
 
     fn attention(&self) -> Attention {
-        Attention {
-            heads: self.heads,
-            kv_heads: self.heads,
-            head_dim: self.head_dim,
-            value_dim: self.head_dim,
-            scale: 1.0,
-            in_bias: false,
-            out_bias: false,
-            qk_norm: None,
-            latent: None,
-            relative: None,
-            window: None,
-            sinks: false,
-        }
+        Attention { scale: 1.0, ..Attention::plain(self.heads, self.head_dim) }
     }
 
     fn experts(&self, network: Network, encoder: bool) -> Block {
