@@ -7,24 +7,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use common::command::{Run, mixlet};
+use common::golden_models::{self, MODELS};
 use common::shared;
 use common::tensor_files::{self, RawTensor, RawTensors};
 use common::tensors::{self, Tensors};
 use serde_json::Value;
 use tempfile::TempDir;
-
-const MODELS: [&str; 10] = [
-    "t5_v1_1",
-    "t5_relu_tied",
-    "switch",
-    "switch_nodrop",
-    "mixtral",
-    "olmoe",
-    "qwen2_moe",
-    "nllb_moe",
-    "gpt_oss",
-    "deepseek_v3",
-];
 
 /// A golden model, and a folder to work in.
 struct Golden {
@@ -75,7 +63,7 @@ fn logits_states_and_losses_of_the_golden_models() {
         let run = golden.run("logits", "--input in.safetensors --output out.safetensors --hidden --json");
         let json = run.json();
         let found = tensors::read(&golden.work.path().join("out.safetensors"));
-        let expected = tensors::read(&golden.model.join("io.safetensors"));
+        let expected = golden_models::vectors(&golden.model);
         assert!(worst(&found, &expected, "b0.") <= 5e-5, "{name}");
         let outputs = ["logits", "hidden_states.", "router_logits."];
         let is_output =

@@ -7,6 +7,7 @@ pub mod columns;
 pub mod command;
 pub mod crowd;
 pub mod dawid_skene;
+pub mod golden_models;
 pub mod guarded;
 pub mod linear;
 pub mod moe;

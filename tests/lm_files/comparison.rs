@@ -9,7 +9,8 @@ use mixlet_runtime::models::quantize::Only;
 use mixlet_runtime::models::tensor::Narrow;
 use mixlet_runtime::models::{Batch, Model};
 
-use crate::folder::{Folder, MODELS, read};
+use crate::common::golden_models::MODELS;
+use crate::folder::{Folder, read};
 
 /// The logarithms of a model's probabilities of all labels.
 fn log_likelihoods(model: &Model, batch: &Batch) -> Vec<f64> {

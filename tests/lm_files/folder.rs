@@ -3,29 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mixlet_core::nn::IGNORED;
 use mixlet_runtime::models::checkpoint::write::SHARD_BYTES;
 use mixlet_runtime::models::quantize::{Only, Quantisation, Quantised, quantize};
 use mixlet_runtime::models::tensor::Narrow;
 use mixlet_runtime::models::{Batch, Model, export};
 use tempfile::TempDir;
 
-use crate::common::shared;
 use crate::common::tensor_files::{self, RawTensors};
-use crate::common::tensors::{self, Tensors};
-
-pub const MODELS: [&str; 10] = [
-    "t5_v1_1",
-    "t5_relu_tied",
-    "switch",
-    "switch_nodrop",
-    "mixtral",
-    "olmoe",
-    "qwen2_moe",
-    "nllb_moe",
-    "gpt_oss",
-    "deepseek_v3",
-];
+use crate::common::{golden_models, shared};
 
 /// A golden model, and a folder for what is made of it.
 pub struct Folder {
@@ -74,8 +59,8 @@ impl Folder {
 
     /// The inputs that transformers was given.
     pub fn batches(&self) -> Vec<Batch> {
-        let io = tensors::read(&self.golden.join("io.safetensors"));
-        ["b0", "b1", "b2"].map(|name| batch(&io, name)).into()
+        let io = golden_models::vectors(&self.golden);
+        ["b0", "b1", "b2"].map(|name| golden_models::batch(&io, name)).into()
     }
 
     /// Logits of the first inputs.
@@ -98,16 +83,4 @@ pub fn names(folder: &Path) -> Vec<String> {
         entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
-}
-
-fn batch(io: &Tensors, name: &str) -> Batch {
-    let of = |part: &str| &io[&format!("{name}.{part}")];
-    let label = |label: &f32| if *label < 0.0 { IGNORED } else { *label as u32 };
-    Batch {
-        sequences: of("input_ids").shape[0],
-        ids: of("input_ids").values.iter().map(|id| *id as u32).collect(),
-        real: Some(of("attention_mask").values.iter().map(|mask| *mask > 0.0).collect()),
-        decoder_ids: None,
-        labels: Some(of("labels").values.iter().map(label).collect()),
-    }
 }

@@ -3,7 +3,8 @@
 use mixlet_runtime::models::quantize::Only;
 use mixlet_runtime::models::tensor::Narrow;
 
-use crate::folder::{Folder, MODELS, raw};
+use crate::common::golden_models::MODELS;
+use crate::folder::{Folder, raw};
 use crate::naive::{floats, widened};
 
 /// How far logits may lie from those of the same numbers in `f32`, which are added in another order.

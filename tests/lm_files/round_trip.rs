@@ -5,8 +5,9 @@ use std::fs;
 use mixlet_core::half::bf16;
 use mixlet_runtime::models::export;
 
+use crate::common::golden_models::MODELS;
 use crate::common::tensor_files::{self, RawTensor, RawTensors};
-use crate::folder::{Folder, MODELS, names, raw};
+use crate::folder::{Folder, names, raw};
 
 #[test]
 fn every_model_comes_back_byte_for_byte() {

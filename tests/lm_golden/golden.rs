@@ -1,14 +1,13 @@
 //! One model, its inputs, and what transformers made of them.
 
 use mixlet_core::moe::UNSENT;
-use mixlet_core::nn::IGNORED;
 use mixlet_runtime::models::forward::{Side, Tokens, Trace, TracedMixture};
 use mixlet_runtime::models::generate::Generation;
 use mixlet_runtime::models::losses::losses;
 use mixlet_runtime::models::{Batch, Model};
 
-use super::common::shared;
-use super::common::tensors::{self, Tensor, Tensors};
+use super::common::tensors::{Tensor, Tensors};
+use super::common::{golden_models, shared};
 
 /// Logits and hidden states.
 const STATES: f32 = 5e-5;
@@ -28,7 +27,7 @@ impl Golden {
         let folder = shared::find(&format!("golden/hf/{name}"))?;
         let imported = Model::import(&folder).unwrap();
         assert_eq!(imported.unused, [""; 0], "{name}");
-        let io = tensors::read(&folder.join("io.safetensors"));
+        let io = golden_models::vectors(&folder);
         Some(Self { name: name.to_owned(), model: imported.model, io })
     }
 
@@ -37,15 +36,7 @@ impl Golden {
     }
 
     fn batch(&self, name: &str) -> Batch {
-        let of = |part: &str| self.of(&format!("{name}.{part}"));
-        let label = |label: &f32| if *label < 0.0 { IGNORED } else { *label as u32 };
-        Batch {
-            sequences: of("input_ids").shape[0],
-            ids: of("input_ids").values.iter().map(|id| *id as u32).collect(),
-            real: Some(of("attention_mask").values.iter().map(|mask| *mask > 0.0).collect()),
-            decoder_ids: None,
-            labels: Some(of("labels").values.iter().map(label).collect()),
-        }
+        golden_models::batch(&self.io, name)
     }
 
     #[track_caller]
