@@ -14,6 +14,7 @@
 //! * [`export`](mod@export): from one layout of files to the other. [`quantize`](mod@quantize): weights in fewer bits.
 //!   [`compare`](mod@compare): a model beside the one it was made from.
 //! * [`info`]: how large a model is. [`presets`]: those of the literature. [`io`]: batches from files, results into them.
+//! * [`text`](mod@text): tokenizers, from text to ids and back.
 //!
 //! *Why no file per architecture:* a model differs from its relatives by settings and by names. Both are data here, so
 //! that whatever is done to blocks (speed, training, quantisation) is done once.
@@ -33,6 +34,7 @@ pub mod names;
 pub mod presets;
 pub mod quantize;
 pub mod tensor;
+pub mod text;
 pub mod weights;
 
 use std::path::Path;
