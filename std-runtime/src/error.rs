@@ -12,6 +12,7 @@ mod routes;
 mod rows;
 mod shown;
 mod table;
+mod text;
 
 use std::fmt;
 use std::io;
@@ -33,6 +34,7 @@ pub use rows::{RowsProblem, ValueProblem};
 use shown::Source;
 pub use shown::{Quoted, Shown, Typed};
 pub use table::TableProblem;
+pub use text::TextProblem;
 
 /// The result of everything in the runtime that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -155,6 +157,13 @@ pub enum Error {
     },
     /// A language model was asked for something it cannot do.
     Lm(LmProblem),
+    /// Text cannot go to a language model, or come from it.
+    Text {
+        /// The file or folder of its tokenizer.
+        path: PathBuf,
+        /// What is wrong.
+        problem: TextProblem,
+    },
     /// The system gave no threads.
     Threads {
         /// How many were asked for; 0 stands for one per core.
@@ -241,6 +250,7 @@ impl Error {
                 Quoted(found)
             ),
             Self::Lm(problem) => write!(f, "{problem}"),
+            Self::Text { path, problem } => write!(f, "{}: {problem}", path.display()),
             Self::Threads { asked, reason } => {
                 write!(f, "cannot start {asked} threads: {reason}; ask for fewer with --threads")
             }

@@ -16,6 +16,7 @@
 //! * [`usage`]: how experts are used. [`routes`]: what routers chose, kept and done again. [`look_ahead`]: routers that a decoder
 //!   cannot have.
 //! * [`info`]: how large a model is. [`presets`]: those of the literature. [`io`]: batches from files, results into them.
+//! * [`text`](mod@text): tokenizers, from text to ids and back.
 //!
 //! *Why no file per architecture:* a model differs from its relatives by settings and by names. Both are data here, so
 //! that whatever is done to blocks (speed, training, quantisation) is done once.
@@ -37,6 +38,7 @@ pub mod presets;
 pub mod quantize;
 pub mod routes;
 pub mod tensor;
+pub mod text;
 pub mod usage;
 pub mod weights;
 

@@ -21,6 +21,7 @@ pub mod optim;
 pub mod panel;
 pub mod random;
 pub mod shared;
+pub mod small_tokenizers;
 pub mod sparse;
 pub mod tape;
 pub mod tensor_files;
