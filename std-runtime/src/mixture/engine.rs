@@ -116,7 +116,7 @@ impl Engine<'_> {
         let (mut memory, mut tables) =
             (vec![0.0; shape.parameters_len()], vec![T::default(); shape.tables_len()]);
         let mut model = Bernoulli::new(bits, classes, facts, prior, &mut memory, &mut tables)?;
-        let (mut offsets, mut columns) = (Vec::new(), Vec::new());
+        let (mut offsets, mut columns);
         if let (true, Some(absent)) = (W::OF_ROUNDS, AbsentColumns::few(bits)) {
             (offsets, columns) = (vec![0; bits.rows() + 1], vec![0; absent]);
             model.set_absent(AbsentColumns::list(bits, &mut offsets, &mut columns)?)?;

@@ -15,6 +15,9 @@ use crate::observations::{PackedRows, WORD_BITS};
 /// Columns that are counted at once.
 const SPAN: usize = 1024;
 
+/// Logarithms that are added up in the precision of the tables.
+const SUMS: usize = 16;
+
 /// Lists pay where at most one value in so many is absent.
 const FEW: usize = 32;
 
@@ -114,13 +117,15 @@ impl<'a> AbsentColumns<'a> {
     ) {
         for (row, columns) in log_joints.chunks_exact_mut(block.of.max(1)).zip(self.rows()) {
             let Some(log_joint) = row.get_mut(block.place) else { continue };
-            let mut sum = [T::default(); L];
-            for column in columns {
-                if let Some(logs) = logs.get(*column as usize) {
-                    add(&mut sum, logs);
+            for columns in columns.chunks(SUMS) {
+                let mut sum = [T::default(); L];
+                for column in columns {
+                    if let Some(logs) = logs.get(*column as usize) {
+                        add(&mut sum, logs);
+                    }
                 }
+                add_wide(log_joint, &sum);
             }
-            add_wide(log_joint, &sum);
         }
     }
 
