@@ -29,9 +29,9 @@
 //!
 //! A round with missing values looks up twice as many entries in both steps: values, and what is absent or present.
 //! Both steps are bound by the entries that a core loads, so that about twice the cost is what it comes to. Where at most
-//! one value in 32 is absent, what rows lack is listed once and taken one by one: 13.2 ms at one in a hundred, 14.2 at
-//! two, 15.5 at three, where the tables take 20.8 (10.8 without missing values, on one thread without shards). Lists of
-//! ten in a hundred took 25, tables 21.
+//! one value in 32 is absent, what rows lack is listed once and taken one by one: 13.9 ms at one in a hundred and 16.2 at
+//! three, where the tables take 20.8 (11.2 without missing values; one thread without shards, other programs running).
+//! Lists of ten in a hundred took 25.
 //!
 //! Tried for more than that, alone and on the same rows, and left:
 //!

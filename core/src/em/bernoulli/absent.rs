@@ -51,8 +51,8 @@ impl<'a> AbsentColumns<'a> {
 
     /// The number of values that are absent, if there are some and lists are worth their memory: at most one in 32.
     ///
-    /// At one in a hundred a round takes two thirds of the time that it takes without, at three in a hundred three
-    /// quarters, at ten in a hundred more than without.
+    /// At one in a hundred a round takes two thirds of the time that it takes without, at three in a hundred four
+    /// fifths, at ten in a hundred more than without.
     pub fn few(rows: PackedRows<'_>) -> Option<usize> {
         let count = Self::count(rows);
         (1..=rows.rows().saturating_mul(rows.columns()) / FEW).contains(&count).then_some(count)
