@@ -8,9 +8,11 @@ mod array;
 mod lm;
 mod mixture;
 mod model;
+mod routes;
 mod rows;
 mod shown;
 mod table;
+mod text;
 
 use std::fmt;
 use std::io;
@@ -27,10 +29,12 @@ pub use array::ArrayProblem;
 pub use lm::{ConfigProblem, LmProblem, TensorProblem};
 pub use mixture::MixtureProblem;
 pub use model::ModelProblem;
+pub use routes::RoutesProblem;
 pub use rows::{RowsProblem, ValueProblem};
 use shown::Source;
 pub use shown::{Quoted, Shown, Typed};
 pub use table::TableProblem;
+pub use text::TextProblem;
 
 /// The result of everything in the runtime that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -153,6 +157,13 @@ pub enum Error {
     },
     /// A language model was asked for something it cannot do.
     Lm(LmProblem),
+    /// Text cannot go to a language model, or come from it.
+    Text {
+        /// The file or folder of its tokenizer.
+        path: PathBuf,
+        /// What is wrong.
+        problem: TextProblem,
+    },
     /// The system gave no threads.
     Threads {
         /// How many were asked for; 0 stands for one per core.
@@ -239,6 +250,7 @@ impl Error {
                 Quoted(found)
             ),
             Self::Lm(problem) => write!(f, "{problem}"),
+            Self::Text { path, problem } => write!(f, "{}: {problem}", path.display()),
             Self::Threads { asked, reason } => {
                 write!(f, "cannot start {asked} threads: {reason}; ask for fewer with --threads")
             }

@@ -1,0 +1,95 @@
+//! Problems of text that goes to a language model or comes from it.
+
+use std::fmt;
+
+use super::Quoted;
+
+/// What to do without a tokenizer.
+const IDS: &str = "or give ids with --input, which works without";
+
+/// What can be wrong with a model's tokenizer, or with a text for it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum TextProblem {
+    /// The folder has no tokenizer.
+    Absent,
+    /// The folder has a file of sentencepiece only.
+    SentencePiece {
+        /// The file.
+        file: &'static str,
+    },
+    /// `vocab.json` and `merges.txt` belong to a tokenizer whose other rules are not known.
+    Class {
+        /// What `tokenizer_class` says.
+        found: String,
+    },
+    /// A file is larger than any real one.
+    TooLarge {
+        /// Its bytes.
+        found: u64,
+        /// Bytes it may have.
+        limit: u64,
+    },
+    /// A file is not what its name says.
+    Damaged {
+        /// What the parser found.
+        reason: String,
+    },
+    /// The tokenizer's rules fail on a text.
+    Encode {
+        /// Its reason.
+        reason: String,
+    },
+    /// The tokenizer's rules fail on ids.
+    Decode {
+        /// Its reason.
+        reason: String,
+    },
+    /// A text has no tokens.
+    Empty,
+    /// A token has an id that the model does not know.
+    Id {
+        /// The token.
+        token: String,
+        /// Its id.
+        found: u32,
+        /// Ids that the model knows.
+        below: usize,
+    },
+}
+
+impl fmt::Display for TextProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let remedy = "make it with transformers, AutoTokenizer.from_pretrained(DIR).save_pretrained(DIR)";
+        match self {
+            Self::Absent => write!(
+                f,
+                "no tokenizer, expected tokenizer.json, or vocab.json and merges.txt; copy it from where the model \
+                 came from, {IDS}"
+            ),
+            Self::SentencePiece { file } => {
+                write!(f, "the tokenizer is {file} alone, expected tokenizer.json; {remedy}, {IDS}")
+            }
+            Self::Class { found } => write!(
+                f,
+                "vocab.json belongs to {}, expected GPT2Tokenizer, Qwen2Tokenizer or a tokenizer.json; {remedy}, {IDS}",
+                Quoted(found)
+            ),
+            Self::TooLarge { found, limit } => {
+                write!(f, "{found} bytes, expected at most {limit}; copy the file again")
+            }
+            Self::Damaged { reason } => {
+                write!(f, "damaged file of a tokenizer ({}); copy it again", Quoted(reason))
+            }
+            Self::Encode { reason } => write!(f, "the text cannot be cut into tokens ({})", Quoted(reason)),
+            Self::Decode { reason } => write!(f, "the ids cannot be made text ({})", Quoted(reason)),
+            Self::Empty => write!(f, "the text has no tokens, expected at least one; give a longer text"),
+            Self::Id { token, found, below } => write!(
+                f,
+                "the token {} has the id {found}, expected 0 to {}; the tokenizer belongs to another model",
+                Quoted(token),
+                below.saturating_sub(1)
+            ),
+        }
+    }
+}

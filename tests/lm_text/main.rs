@@ -1,0 +1,6 @@
+//! Text of language models: from a folder's files to ids and back.
+
+#[path = "../common/mod.rs"]
+mod common;
+mod tokenizer;
+mod wrong_files;
