@@ -13,6 +13,8 @@
 //! * [`batch`]: sequences with what is expected of them. [`losses`]: cross entropy, and what routers add to it. [`generate`](mod@generate): greedy, by chance, with beams.
 //! * [`export`](mod@export): from one layout of files to the other. [`quantize`](mod@quantize): weights in fewer bits.
 //!   [`compare`](mod@compare): a model beside the one it was made from.
+//! * [`usage`]: how experts are used. [`routes`]: what routers chose, kept and done again. [`look_ahead`]: routers that a decoder
+//!   cannot have.
 //! * [`info`]: how large a model is. [`presets`]: those of the literature. [`io`]: batches from files, results into them.
 //! * [`text`](mod@text): from text and chats to ids, and back.
 //!
@@ -29,12 +31,15 @@ pub mod generate;
 pub mod info;
 pub mod io;
 mod layout;
+pub mod look_ahead;
 pub mod losses;
 pub mod names;
 pub mod presets;
 pub mod quantize;
+pub mod routes;
 pub mod tensor;
 pub mod text;
+pub mod usage;
 pub mod weights;
 
 use std::path::Path;

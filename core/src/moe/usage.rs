@@ -54,7 +54,8 @@ pub fn usage<R: Real>(
     real: Option<&[bool]>,
 ) -> Result<Usage, RouterError> {
     plan.check(routing)?;
-    let slots: u64 = plan.expert_load.iter().map(|&load| u64::from(load)).sum();
+    let loads = plan.expert_load.iter().map(|&load| u64::from(load));
+    let slots: u64 = loads.clone().sum();
     let dispatched = plan.rows() as u64;
     let kept = routing.gates.iter().zip(plan.slot_rows).filter(|(_, row)| **row != DROPPED);
     let gates: f64 = kept.map(|(gate, _)| gate.to_f64()).sum();
@@ -65,9 +66,9 @@ pub fn usage<R: Real>(
         dropped: slots.saturating_sub(dispatched),
         left_behind: left_behind(plan, routing, real),
         utilisation: shape.capacity.map(|capacity| utilisation(shape, plan, capacity)),
-        load_variation: load_variation(plan.expert_load, slots),
+        load_variation: load_variation(loads.clone()),
         largest_share: share(f64::from(most), slots as f64),
-        load_entropy: load_entropy(plan.expert_load, slots),
+        load_entropy: load_entropy(loads.clone()),
         dead_experts: u32::try_from(plan.expert_load.iter().filter(|load| **load == 0).count())
             .unwrap_or(u32::MAX),
         confidence: share(gates, dispatched as f64),
@@ -94,18 +95,32 @@ fn utilisation(shape: RoutingShape, plan: &DispatchPlan<'_>, capacity: u32) -> f
     share(plan.runs().map(|run| share(run.len() as f64, places)).sum(), plan.expert_load.len() as f64)
 }
 
-fn load_variation(loads: &[u32], slots: u64) -> f64 {
-    let mean = share(slots as f64, loads.len() as f64);
-    let squares: f64 = loads.iter().map(|&load| (f64::from(load) - mean) * (f64::from(load) - mean)).sum();
-    share(libm::sqrt(share(squares, loads.len() as f64)), mean)
+/// Standard deviation of loads over their mean; 0 for even loads, and for none.
+///
+/// ```
+/// # use mixlet_core::moe::usage::load_variation;
+/// assert_eq!(load_variation([3, 1].into_iter()), 0.5);
+/// ```
+pub fn load_variation(loads: impl Iterator<Item = u64> + Clone) -> f64 {
+    let experts = loads.clone().count() as f64;
+    let mean = share(loads.clone().sum::<u64>() as f64, experts);
+    let squares: f64 = loads.map(|load| (load as f64 - mean) * (load as f64 - mean)).sum();
+    share(libm::sqrt(share(squares, experts)), mean)
 }
 
-fn load_entropy(loads: &[u32], slots: u64) -> f64 {
-    if loads.len() < 2 || slots == 0 {
+/// Entropy of the shares of loads over `ln E`: 1 for even loads and for a single expert, 0 without any load.
+///
+/// ```
+/// # use mixlet_core::moe::usage::load_entropy;
+/// assert!((load_entropy([5, 0, 5, 0].into_iter()) - 0.5).abs() < 1e-15);
+/// ```
+pub fn load_entropy(loads: impl Iterator<Item = u64> + Clone) -> f64 {
+    let (experts, slots) = (loads.clone().count(), loads.clone().sum::<u64>());
+    if experts < 2 || slots == 0 {
         return if slots == 0 { 0.0 } else { 1.0 };
     }
-    let shares = loads.iter().filter(|load| **load > 0).map(|&load| f64::from(load) / slots as f64);
-    shares.map(|share| -share * libm::log(share)).sum::<f64>() / libm::log(loads.len() as f64)
+    let shares = loads.filter(|load| *load > 0).map(|load| load as f64 / slots as f64);
+    shares.map(|share| -share * libm::log(share)).sum::<f64>() / libm::log(experts as f64)
 }
 
 /// Share of the choices after the first that a policy did not send.

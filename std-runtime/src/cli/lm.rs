@@ -5,6 +5,7 @@ mod generate;
 mod info;
 mod logits;
 mod quantize;
+mod routing;
 
 use clap::Subcommand;
 

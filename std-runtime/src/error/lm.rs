@@ -8,6 +8,7 @@ use mixlet_core::moe::experts::ExpertsError;
 use mixlet_core::nn::NnError;
 use mixlet_core::weights::{GROUP, WeightsError};
 
+use super::routes::RoutesProblem;
 use super::{Error, Quoted};
 
 /// What can be wrong with a `config.json`.
@@ -168,6 +169,8 @@ pub enum TensorProblem {
         /// The number of ids.
         below: usize,
     },
+    /// Recorded routes cannot be taken again.
+    Routes(RoutesProblem),
 }
 
 impl fmt::Display for TensorProblem {
@@ -226,6 +229,7 @@ impl TensorProblem {
             Self::Id { name, found, below } => {
                 write!(f, "{} holds the id {found}, expected 0 to {}", Quoted(name), below - 1)
             }
+            Self::Routes(problem) => write!(f, "{problem}"),
             _ => Ok(()),
         }
     }
@@ -274,6 +278,15 @@ pub enum LmProblem {
     OtherModel,
     /// Models are compared on sequences of which nothing is to be predicted.
     NoLabels,
+    /// Routes are to be recorded of a model without routers.
+    NoRouters,
+    /// A router of the decoder looks at later tokens.
+    LooksAhead {
+        /// The layer.
+        layer: usize,
+        /// What it does, as a verb with its object.
+        how: &'static str,
+    },
     /// Core rejected what a layer was given.
     Nn(NnError),
     /// Core rejected what a router was given.
@@ -314,6 +327,12 @@ impl fmt::Display for LmProblem {
             Self::NothingToDecode => {
                 write!(f, "the decoder has nothing to read, expected decoder_input_ids or labels")
             }
+            Self::NoRouters => write!(f, "the model has no experts, so there are no choices to record"),
+            Self::LooksAhead { layer, how } => write!(
+                f,
+                "in layer {layer} of the decoder {how}, which depends on tokens that are not written yet; let each token \
+                 choose for itself, with --look-ahead tokens"
+            ),
             Self::Nn(error) => write!(f, "{error}"),
             Self::Router(error) => write!(f, "{error}"),
             Self::Experts(error) => write!(f, "{error}"),

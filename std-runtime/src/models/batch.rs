@@ -2,8 +2,9 @@
 
 use mixlet_core::nn::IGNORED;
 
-use super::Model;
 use super::forward::{Session, Tokens, Wanted, Watch};
+use super::routes::Reading;
+use super::{Model, ModelConfig};
 use crate::error::{LmProblem, Result};
 
 /// Sequences of equal length; shorter ones are padded.
@@ -27,6 +28,16 @@ impl Batch {
     /// The ids and their mask.
     pub fn tokens(&self) -> Tokens<'_> {
         Tokens { ids: &self.ids, real: self.real.as_deref() }
+    }
+
+    /// How much a model reads of it.
+    pub fn reading(&self, config: &ModelConfig) -> Reading {
+        let of_one = |ids: &Vec<u32>| ids.len() / self.sequences.max(1);
+        let (encoder, decoder) = match config.encoder {
+            None => (0, Some(of_one(&self.ids))),
+            Some(_) => (of_one(&self.ids), self.decoder_ids.as_ref().or(self.labels.as_ref()).map(of_one)),
+        };
+        Reading { sequences: self.sequences, encoder, decoder }
     }
 }
 

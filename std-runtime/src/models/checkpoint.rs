@@ -71,6 +71,11 @@ impl TensorFile {
         Some((info.dtype, &info.shape, self.map.get(self.range(info))?))
     }
 
+    /// Texts that the header holds besides the tensors.
+    pub fn metadata(&self) -> BTreeMap<String, String> {
+        header::metadata(&self.map)
+    }
+
     fn range(&self, info: &TensorInfo) -> Range<usize> {
         let (start, end) = info.data_offsets;
         self.start + start..self.start + end

@@ -104,8 +104,8 @@ impl Watch for Choices {
 }
 
 /// Sums over tokens and mixtures.
-#[derive(Default)]
-struct Agreement {
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Agreement {
     choices: u64,
     equal: u64,
     overlap: f64,
@@ -120,17 +120,21 @@ impl Agreement {
                 _ => is_real(batch, token),
             };
             let pairs = original.iter().zip(other).enumerate().filter(|(token, _)| counts(*token));
-            for (_, (original, other)) in pairs {
-                let most = original.len().max(other.len());
-                let shared = original.intersection(other).count();
-                self.choices += 1;
-                self.equal += u64::from(original == other);
-                self.overlap += if most == 0 { 1.0 } else { shared as f64 / most as f64 };
-            }
+            pairs.for_each(|(_, (original, other))| self.add_choice(original, other));
         }
     }
 
-    fn shares(&self) -> Option<RoutingAgreement> {
+    /// Counts the experts that two routers choose for a token.
+    pub fn add_choice(&mut self, original: &BTreeSet<u32>, other: &BTreeSet<u32>) {
+        let most = original.len().max(other.len());
+        let shared = original.intersection(other).count();
+        self.choices += 1;
+        self.equal += u64::from(original == other);
+        self.overlap += if most == 0 { 1.0 } else { shared as f64 / most as f64 };
+    }
+
+    /// What the sums come to; nothing without choices.
+    pub fn shares(&self) -> Option<RoutingAgreement> {
         let choices = self.choices as f64;
         let (equal, overlap) = (self.equal as f64 / choices, self.overlap / choices);
         (self.choices > 0).then_some(RoutingAgreement { choices: self.choices, equal, overlap })

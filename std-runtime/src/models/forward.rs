@@ -30,7 +30,7 @@ use linear::linear;
 use space::Space;
 use stack::Run;
 
-pub use watch::{Keep, MixtureSeen, Side, Trace, TracedMixture, Watch};
+pub use watch::{Asked, Keep, MixtureSeen, Side, Trace, TracedMixture, Watch};
 
 /// Ids of equally many tokens of some sequences.
 #[derive(Clone, Copy, Debug)]
@@ -69,8 +69,10 @@ pub struct Session<'m> {
 }
 
 impl<'m> Session<'m> {
-    /// So many sequences, of each of which the decoder is to read at most so many tokens.
+    /// So many sequences, of each of which the decoder is to read at most so many tokens. A decoder whose routers look at
+    /// later tokens is refused: see [`look_ahead`](super::look_ahead).
     pub fn new(model: &'m Model, sequences: usize, tokens: usize) -> Result<Self> {
+        model.config.check_causal()?;
         if let Some(limit) = model.config.max_positions.filter(|limit| tokens > *limit) {
             return Err(LmProblem::TooLong { tokens, limit }.into());
         }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::config::{Block, Experts, ModelConfig, Network, Stack};
+use super::look_ahead;
 use super::weights::{Counter, Weights};
 use crate::error::Result;
 
@@ -82,14 +83,7 @@ fn mixture(block: &Block) -> Option<&Experts> {
 
 /// Experts that a token meets; where experts choose, its share of their places.
 fn experts_per_token(experts: &Experts) -> u32 {
-    /// So many tokens that rounding does not matter.
-    const MANY: usize = 1 << 20;
-    let router = &experts.router;
-    router.policy.top_k().unwrap_or_else(|| {
-        let places =
-            router.capacity.rows(MANY, router.experts, 1, mixlet_core::moe::Phase::Eval).unwrap_or(0);
-        (u64::from(places) * u64::from(router.experts)).div_ceil(MANY as u64) as u32
-    })
+    experts.router.policy.top_k().unwrap_or_else(|| look_ahead::experts_per_token(&experts.router))
 }
 
 fn network_parameters(model_dim: usize, network: &Network) -> u64 {

@@ -7,6 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::super::output::{Lines, check_paths, log, print, print_json};
+use super::routing::{RoutingOptions, RoutingSeen};
 use crate::cli::Common;
 use crate::error::Result;
 use crate::models::config::LossScope;
@@ -33,6 +34,8 @@ pub(in crate::cli) struct LogitsOptions {
     #[arg(long, help_heading = "Output")]
     hidden: bool,
     #[command(flatten)]
+    routing: RoutingOptions,
+    #[command(flatten)]
     common: Common,
 }
 
@@ -53,6 +56,8 @@ struct LogitsJson {
     cross_entropy: Option<f64>,
     router_losses: Vec<RouterLossJson>,
     loss: Option<f64>,
+    #[serde(flatten)]
+    routing: RoutingSeen,
     warnings: Vec<String>,
     seconds: Seconds,
 }
@@ -72,17 +77,23 @@ struct Seconds {
 
 /// Runs the command.
 pub(super) fn run(options: &LogitsOptions) -> Result<()> {
-    check_paths(&[&options.input], &[&options.output], options.common.json)?;
+    let (mut inputs, mut outputs) = (options.routing.inputs(), options.routing.outputs());
+    inputs.push(&options.input);
+    outputs.push(&options.output);
+    check_paths(&inputs, &outputs, options.common.json)?;
     options.common.start()?;
     let clock = Instant::now();
     let imported = Model::import(&options.model)?;
-    let model = imported.model;
+    let mut model = imported.model;
+    options.routing.settle(&mut model.config);
     let batch = read_batch(&options.input, model.config.vocab)?;
     let read = clock.elapsed().as_secs_f64();
     let clock = Instant::now();
     let keep = if options.hidden { Keep::All } else { Keep::Routing };
-    let mut trace = Trace { keep, ..Trace::default() };
-    let logits = model.logits(&batch, &mut trace)?;
+    let trace = Trace { keep, ..Trace::default() };
+    let mut watch = (options.routing.watch(&model, batch.reading(&model.config))?, trace);
+    let logits = model.logits(&batch, &mut watch)?;
+    let (routing, trace) = watch;
     let losses = losses(&model.config, &batch, &logits, &trace)?;
     let seconds = Seconds { read, run: clock.elapsed().as_secs_f64() };
 
@@ -93,9 +104,12 @@ pub(super) fn run(options: &LogitsOptions) -> Result<()> {
     let mut tensors = vec![Named { name: "logits".to_owned(), shape, values: logits }];
     tensors.extend(routers(&model, &batch, &trace));
     tensors.extend(states(&model, &batch, trace));
+    let routing = options.routing.finish(&options.model, routing)?;
     write_tensors(&options.output, &tensors)?;
     if !options.common.json {
-        return print(&summary(&batch, losses.as_ref(), &tensors, options));
+        let mut lines = summary(&batch, losses.as_ref(), &tensors, options);
+        routing.add(&mut lines);
+        return print(&lines.text);
     }
     print_json(&LogitsJson {
         sequences: batch.sequences,
@@ -104,6 +118,7 @@ pub(super) fn run(options: &LogitsOptions) -> Result<()> {
         cross_entropy: losses.as_ref().map(|losses| losses.cross_entropy),
         router_losses: losses.iter().flat_map(|losses| &losses.routers).map(RouterLossJson::new).collect(),
         loss: losses.as_ref().map(|losses| losses.total),
+        routing,
         warnings,
         seconds,
     })
@@ -153,7 +168,7 @@ fn states(model: &Model, batch: &Batch, trace: Trace) -> Vec<Named> {
     named.collect()
 }
 
-fn summary(batch: &Batch, losses: Option<&Losses>, tensors: &[Named], options: &LogitsOptions) -> String {
+fn summary(batch: &Batch, losses: Option<&Losses>, tensors: &[Named], options: &LogitsOptions) -> Lines {
     let mut lines = Lines::default();
     let tokens = tensors.first().map_or(0, |logits| logits.shape[1]);
     lines.add("Batch", &format!("{} of {}", things(batch.sequences, "sequence"), things(tokens, "token")));
@@ -162,5 +177,5 @@ fn summary(batch: &Batch, losses: Option<&Losses>, tensors: &[Named], options: &
         lines.add("Loss", &format!("{} nats a label, {total}", decimal(losses.cross_entropy, 4)));
     }
     lines.add("Wrote", &format!("{} to {}", things(tensors.len(), "tensor"), options.output.display()));
-    lines.text
+    lines
 }

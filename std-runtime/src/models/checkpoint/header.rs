@@ -38,6 +38,18 @@ pub fn read(bytes: &[u8]) -> Result<(BTreeMap<String, TensorInfo>, usize), Tenso
     Ok((tensors, (LENGTH_BYTES + length) as usize))
 }
 
+/// What the header of a file that [`read`] takes says besides: names and texts.
+pub fn metadata(bytes: &[u8]) -> BTreeMap<String, String> {
+    #[derive(Default, serde::Deserialize)]
+    struct Header {
+        #[serde(default, rename = "__metadata__")]
+        metadata: BTreeMap<String, String>,
+    }
+    let length = bytes.first_chunk().map_or(0, |length| u64::from_le_bytes(*length));
+    let header = bytes.get(LENGTH_BYTES as usize..(LENGTH_BYTES + length) as usize).unwrap_or_default();
+    serde_json::from_slice::<Header>(header).unwrap_or_default().metadata
+}
+
 /// Checks that the tensors cover the values, each by as many bytes as its shape needs.
 fn check(tensors: &BTreeMap<String, TensorInfo>, values: u64) -> Result<(), TensorProblem> {
     let mut order: Vec<(&String, &TensorInfo)> = tensors.iter().collect();
@@ -129,6 +141,7 @@ mod tests {
         );
         let (tensors, start) = read(&file(&header, 4)).unwrap();
         assert_eq!((tensors.len(), start), (2, 8 + header.len()));
+        assert_eq!(metadata(&file(&header, 4))["format"], "pt");
         assert_eq!(tensors["b"].data_offsets, (0, 4));
     }
 }

@@ -14,7 +14,7 @@ use rayon::prelude::*;
 use super::kernels::{Combine, Gather};
 use super::space::{MixtureSpace, Space};
 use super::stack::Run;
-use super::watch::{MixtureSeen, Watch};
+use super::watch::{Asked, MixtureSeen, Watch};
 use crate::error::Result;
 use crate::linear::memory::sized;
 use crate::models::config::{Experts, Network};
@@ -67,12 +67,21 @@ pub(super) fn mixture(
         RoutingStorage::new(shape, sized(reals, shape.reals_len()), sized(integers, shape.integers_len()))?;
     let real = run.real.filter(|_| !experts.routes_padding);
     let input = RouterInput { real, bias: &weights.choice_bias, ..RouterInput::of_logits(logits) };
-    let mut routed = route(&router, Phase::Eval, &input, storage)?;
-    let places = sized(places, order_len(&router, shape));
-    let order = order(&router, &routed.cache, routed.routing.gates, places)?;
+    let recorded = watch.choice(run.side, layer, Asked { router: &router, input })?;
+    let mut routed = match recorded {
+        None => route(&router, Phase::Eval, &input, storage)?,
+        Some(recorded) => recorded.route(&router, Phase::Eval, &input, storage)?,
+    };
     let memory = sized(memory, PlanStorage::len(shape.slots, shape.experts));
     let storage = PlanStorage::new(shape.slots, shape.experts, memory)?;
-    let plan = plan(&routed.routing, Admission::new(shape, order), storage)?;
+    let plan = match recorded {
+        None => {
+            let places = sized(places, order_len(&router, shape));
+            let order = order(&router, &routed.cache, routed.routing.gates, places)?;
+            plan(&routed.routing, Admission::new(shape, order), storage)?
+        }
+        Some(recorded) => recorded.plan(&routed.routing, storage)?,
+    };
     if router.normalises_after_dropping() {
         let kept = sized(kept, routed.routing.gates.len());
         normalise_kept(&plan, &routed.routing, kept)?;

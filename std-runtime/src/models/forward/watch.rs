@@ -1,14 +1,29 @@
 //! Looking on: what a run tells whoever asks.
 
-use mixlet_core::moe::{DispatchPlan, Routed};
+use mixlet_core::moe::replay::Recording;
+use mixlet_core::moe::{DispatchPlan, Routed, Router, RouterInput};
+use serde::Serialize;
+
+use crate::error::Result;
 
 /// Which stack.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Side {
     /// What reads the input of an encoder–decoder.
     Encoder,
     /// What writes.
     Decoder,
+}
+
+impl Side {
+    /// In a word.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Encoder => "encoder",
+            Self::Decoder => "decoder",
+        }
+    }
 }
 
 /// Sees what happens inside; `()` does not look.
@@ -18,6 +33,12 @@ pub trait Watch {
         let _ = (side, nth, values);
     }
 
+    /// What a mixture has to choose instead of what its router would; `None` leaves it to the router.
+    fn choice(&mut self, side: Side, layer: usize, asked: Asked<'_>) -> Result<Option<Recording<'_>>> {
+        let _ = (side, layer, asked);
+        Ok(None)
+    }
+
     /// A mixture, after its experts.
     fn mixture(&mut self, side: Side, layer: usize, seen: &MixtureSeen<'_>) {
         let _ = (side, layer, seen);
@@ -25,6 +46,64 @@ pub trait Watch {
 }
 
 impl Watch for () {}
+
+/// Both look on; the first one's choice holds.
+impl<A: Watch, B: Watch> Watch for (A, B) {
+    fn state(&mut self, side: Side, nth: usize, values: &[f32]) {
+        self.0.state(side, nth, values);
+        self.1.state(side, nth, values);
+    }
+
+    fn choice(&mut self, side: Side, layer: usize, asked: Asked<'_>) -> Result<Option<Recording<'_>>> {
+        match self.0.choice(side, layer, asked)? {
+            None => self.1.choice(side, layer, asked),
+            choice => Ok(choice),
+        }
+    }
+
+    fn mixture(&mut self, side: Side, layer: usize, seen: &MixtureSeen<'_>) {
+        self.0.mixture(side, layer, seen);
+        self.1.mixture(side, layer, seen);
+    }
+}
+
+/// Looks on where there is somebody.
+impl<W: Watch> Watch for Option<W> {
+    fn state(&mut self, side: Side, nth: usize, values: &[f32]) {
+        self.iter_mut().for_each(|watch| watch.state(side, nth, values));
+    }
+
+    fn choice(&mut self, side: Side, layer: usize, asked: Asked<'_>) -> Result<Option<Recording<'_>>> {
+        self.as_mut().map_or(Ok(None), |watch| watch.choice(side, layer, asked))
+    }
+
+    fn mixture(&mut self, side: Side, layer: usize, seen: &MixtureSeen<'_>) {
+        self.iter_mut().for_each(|watch| watch.mixture(side, layer, seen));
+    }
+}
+
+impl<W: Watch> Watch for &mut W {
+    fn state(&mut self, side: Side, nth: usize, values: &[f32]) {
+        (**self).state(side, nth, values);
+    }
+
+    fn choice(&mut self, side: Side, layer: usize, asked: Asked<'_>) -> Result<Option<Recording<'_>>> {
+        (**self).choice(side, layer, asked)
+    }
+
+    fn mixture(&mut self, side: Side, layer: usize, seen: &MixtureSeen<'_>) {
+        (**self).mixture(side, layer, seen);
+    }
+}
+
+/// A router about to choose.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// The router, with the groups of this run.
+    pub router: &'a Router,
+    /// What it sees of the tokens of all sequences.
+    pub input: RouterInput<'a>,
+}
 
 /// A mixture of experts at work.
 #[derive(Clone, Copy, Debug)]

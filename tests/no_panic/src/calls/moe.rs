@@ -6,7 +6,7 @@ use mixlet_core::moe::logit_losses::*;
 use mixlet_core::moe::noisy::*;
 use mixlet_core::moe::replay::*;
 use mixlet_core::moe::router::*;
-use mixlet_core::moe::usage::unsent_share;
+use mixlet_core::moe::usage::{load_entropy, load_variation, unsent_share};
 use mixlet_core::moe::*;
 
 use crate::call;
@@ -94,6 +94,8 @@ fn plans<R: Real + Unknown>() {
     call(|| combine_backward::<R>(&any(), &any(), any(), any(), any(), any()));
     call(|| usage::<R>(any(), &any(), &any(), any()));
     call(|| unsent_share(any(), any()));
+    call(|| load_variation(any::<&[u64]>().iter().copied()));
+    call(|| load_entropy(any::<&[u64]>().iter().copied()));
 }
 
 fn gates<R: Real + Unknown>() {
