@@ -10,13 +10,13 @@
 //! * [`names`]: what each architecture calls its tensors. [`checkpoint`]: files of tensors, read in place.
 //! * [`weights`](mod@weights): the tensors of every block, from a file or merely counted.
 //! * [`forward`]: one way through the blocks for all of them, with a cache of keys and values.
-//! * [`batch`]: sequences with what is expected of them. [`losses`]: cross entropy, and what routers add to it. [`generate`](mod@generate): greedy and beam search.
+//! * [`batch`]: sequences with what is expected of them. [`losses`]: cross entropy, and what routers add to it. [`generate`](mod@generate): greedy, by chance, with beams.
 //! * [`export`](mod@export): from one layout of files to the other. [`quantize`](mod@quantize): weights in fewer bits.
 //!   [`compare`](mod@compare): a model beside the one it was made from.
 //! * [`usage`]: how experts are used. [`routes`]: what routers chose, kept and done again. [`look_ahead`]: routers that a decoder
 //!   cannot have.
 //! * [`info`]: how large a model is. [`presets`]: those of the literature. [`io`]: batches from files, results into them.
-//! * [`text`](mod@text): tokenizers, from text to ids and back.
+//! * [`text`](mod@text): from text and chats to ids, and back.
 //!
 //! *Why no file per architecture:* a model differs from its relatives by settings and by names. Both are data here, so
 //! that whatever is done to blocks (speed, training, quantisation) is done once.

@@ -2,6 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod text;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,7 @@
 //! Small tokenizers, as the files that programs write.
 
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
@@ -26,16 +27,17 @@ fn letters(text: &str) -> String {
 const MERGES: [(&str, &str); 6] =
     [("h", "e"), ("l", "l"), ("he", "ll"), ("hell", "o"), (" ", "w"), ("i", "n")];
 
-/// 256 bytes, six merged pairs, and from id 262 on `<|end|>`, `<|user|>`, `<|assistant|>`.
+/// Bytes, six merged pairs, and then `<|end|>`, `<|user|>`, `<|assistant|>`.
 pub struct BytePairs;
 
 impl BytePairs {
+    /// Of all bytes, the id of `<|end|>`.
     pub const END: u32 = 262;
-    /// Ids there are.
-    pub const VOCAB: usize = 265;
+    /// Of printable bytes, the ids there are.
+    pub const PRINTABLE: usize = 95 + MERGES.len() + 3;
 
-    fn vocab() -> Map<String, Value> {
-        let bytes = (0..=255).map(|byte| letter(byte).to_string());
+    fn vocab(bytes: RangeInclusive<u8>) -> Map<String, Value> {
+        let bytes = bytes.map(|byte| letter(byte).to_string());
         let merged = MERGES.iter().map(|(a, b)| letters(a) + &letters(b));
         bytes.chain(merged).zip(0..).map(|(token, id)| (token, json!(id))).collect()
     }
@@ -44,31 +46,42 @@ impl BytePairs {
         MERGES.iter().map(|(a, b)| format!("{} {}", letters(a), letters(b))).collect()
     }
 
-    fn added() -> Vec<Value> {
+    fn added(first: usize) -> Vec<Value> {
         let names = ["<|end|>", "<|user|>", "<|assistant|>"];
-        let token = |(name, id): (&str, u32)| {
+        let token = |(name, id): (&str, usize)| {
             json!({"id": id, "content": name, "special": true, "normalized": false,
                    "single_word": false, "lstrip": false, "rstrip": false})
         };
-        names.into_iter().zip(Self::END..).map(token).collect()
+        names.into_iter().zip(first..).map(token).collect()
     }
 
-    pub fn json() -> Value {
-        let bytes =
+    fn of(bytes: RangeInclusive<u8>) -> Value {
+        let level =
             json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+        let vocab = Self::vocab(bytes);
         json!({
-            "version": "1.0", "added_tokens": Self::added(), "normalizer": null,
-            "pre_tokenizer": bytes, "post_processor": null, "decoder": bytes,
-            "model": {"type": "BPE", "vocab": Self::vocab(), "merges": Self::merges()},
+            "version": "1.0", "added_tokens": Self::added(vocab.len()), "normalizer": null,
+            "pre_tokenizer": level, "post_processor": null, "decoder": level,
+            "model": {"type": "BPE", "vocab": vocab, "merges": Self::merges()},
         })
+    }
+
+    /// Of all bytes.
+    pub fn json() -> Value {
+        Self::of(0..=255)
+    }
+
+    /// Of printable bytes: whatever is written is one line.
+    pub fn printable() -> Value {
+        Self::of(b' '..=b'~')
     }
 
     /// The same as GPT-2 has it.
     pub fn write_vocab_and_merges(folder: &Path) {
-        write(folder, "vocab.json", &Value::Object(Self::vocab()));
+        write(folder, "vocab.json", &Value::Object(Self::vocab(0..=255)));
         fs::write(folder.join("merges.txt"), format!("#version: 0.2\n{}\n", Self::merges().join("\n")))
             .unwrap();
-        let added: Map<String, Value> = Self::added()
+        let added: Map<String, Value> = Self::added(Self::END as usize)
             .iter()
             .map(|it| (it["content"].as_str().unwrap().to_owned(), it["id"].clone()))
             .collect();

@@ -2,5 +2,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+
+mod chat;
+mod stops;
 mod tokenizer;
 mod wrong_files;

@@ -18,7 +18,7 @@ pub(super) enum Command {
     Info(info::InfoOptions),
     /// What a model says of every token
     Logits(logits::LogitsOptions),
-    /// Write on from ids
+    /// Write on from text, chats or ids
     Generate(generate::GenerateOptions),
     /// Copy a model into mixlet's layout, which runs in place
     Import(convert::ConvertOptions),

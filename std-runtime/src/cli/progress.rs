@@ -43,6 +43,12 @@ impl Progress {
         self.show("Writing", done, total, || format!("{} of {}", HumanBytes(done), HumanBytes(total)));
     }
 
+    /// Tokens that were written in so many seconds, of at most so many.
+    pub fn tokens(&mut self, done: u64, most: u64, seconds: f64) {
+        let speed = done as f64 / seconds.max(1e-9);
+        self.show("Writing", done, most, || format!("{} tokens, {speed:.1} a second", HumanCount(done)));
+    }
+
     /// The line for work on several threads.
     pub fn shared(self) -> SharedProgress {
         SharedProgress(Mutex::new(self))

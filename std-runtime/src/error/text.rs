@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Quoted;
+use super::{Quoted, Shown};
 
 /// What to do without a tokenizer.
 const IDS: &str = "or give ids with --input, which works without";
@@ -47,6 +47,27 @@ pub enum TextProblem {
     },
     /// A text has no tokens.
     Empty,
+    /// A file of prompts or chats has something else.
+    Input {
+        /// The line.
+        line: usize,
+        /// What is wrong there.
+        reason: String,
+    },
+    /// The folder has no template for chats.
+    NoTemplate,
+    /// It has several, of which none is the usual one.
+    NamedTemplates {
+        /// Their names.
+        found: Vec<String>,
+    },
+    /// A template for chats fails.
+    Template {
+        /// The line.
+        line: usize,
+        /// Why, in the words of the template or of Jinja.
+        reason: String,
+    },
     /// A token has an id that the model does not know.
     Id {
         /// The token.
@@ -90,6 +111,28 @@ impl fmt::Display for TextProblem {
                 Quoted(token),
                 below.saturating_sub(1)
             ),
+            _ => self.fmt_chat(f),
+        }
+    }
+}
+
+impl TextProblem {
+    /// Problems of prompts and chats.
+    fn fmt_chat(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Input { line, reason } => write!(f, "line {line}: {}", Shown(reason, 200)),
+            Self::NoTemplate => write!(
+                f,
+                "no chat template, expected chat_template.jinja, or chat_template in tokenizer_config.json; the model may \
+                 know no chats: prompt it without --chat"
+            ),
+            Self::NamedTemplates { found } => {
+                write!(f, "chat templates {}, expected one named `default`", Quoted(&found.join(", ")))
+            }
+            Self::Template { line, reason } => {
+                write!(f, "line {line} of the chat template fails: {}", Shown(reason, 200))
+            }
+            _ => Ok(()),
         }
     }
 }

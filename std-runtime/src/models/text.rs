@@ -7,9 +7,13 @@
 //! The rules are those of `tokenizer.json`, applied by the crate of the same name that made the file. What the folder says
 //! besides (special tokens, chat templates, end ids) lies in small files around it.
 
+mod chat;
+mod clock;
 mod files;
+mod inputs;
 mod rules;
 mod special;
+mod stop;
 mod stream;
 
 use std::collections::BTreeMap;
@@ -18,7 +22,10 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result, TextProblem};
 
+pub use chat::ChatTemplate;
+pub use inputs::{Message, read_chats, read_prompts, read_text};
 pub use special::end_ids;
+pub use stop::{StopTexts, StoppedStream};
 pub use stream::TextStream;
 
 /// From text to ids and back, as one model does it.

@@ -1,96 +1,71 @@
-//! `mixlet lm generate`: writing on from ids.
+//! `mixlet lm generate`: writing on from text or ids.
 
-use std::path::PathBuf;
+mod options;
+mod prompts;
+mod typist;
+mod written;
+
 use std::time::Instant;
 
-use clap::Args;
-use serde::Serialize;
-
-use super::super::output::{log, print, print_json};
-use crate::cli::{Common, usage};
+use super::super::output::{log, print_json};
 use crate::error::Result;
 use crate::models::Model;
 use crate::models::generate::Generation;
-use crate::models::io::read_batch;
+use crate::models::text::{StopTexts, end_ids};
+use crate::report::number::seconds;
 
-/// Everything `mixlet lm generate` takes.
-#[derive(Args)]
-#[command(after_help = EXAMPLES)]
-pub(in crate::cli) struct GenerateOptions {
-    /// A folder with config.json and safetensors
-    #[arg(value_name = "DIR")]
-    model: PathBuf,
-    /// Prompts: input_ids, and attention_mask where they are padded (on the left, without an encoder)
-    #[arg(long, value_name = "IN.safetensors", help_heading = "Input")]
-    input: PathBuf,
-    /// New tokens at most
-    #[arg(long, value_name = "N", default_value_t = 20, value_parser = tokens, help_heading = "Writing")]
-    max_new_tokens: usize,
-    /// Texts that are pursued at once; 1 takes the likeliest token each time
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = beams, help_heading = "Writing")]
-    beams: usize,
-    /// Write on where the model would end
-    #[arg(long, help_heading = "Writing")]
-    ignore_end: bool,
-    #[command(flatten)]
-    common: Common,
-}
-
-const EXAMPLES: &str = "\
-Examples:
-  mixlet lm generate ./switch-base-8 --input prompts.safetensors --max-new-tokens 50 --json
-
-Each line is a prompt (or the decoder's start) and what follows, as ids.";
-
-fn tokens(text: &str) -> Result<usize, String> {
-    usage::whole(text, 1 << 20)
-}
-
-fn beams(text: &str) -> Result<usize, String> {
-    usage::whole(text, 64)
-}
-
-/// What `--json` prints.
-#[derive(Serialize)]
-struct GenerateJson<'a> {
-    sequences: &'a [Vec<u32>],
-    scores: &'a [f64],
-    new_tokens: usize,
-    warnings: &'a [String],
-    seconds: Seconds,
-}
-
-#[derive(Serialize)]
-struct Seconds {
-    read: f64,
-    generate: f64,
-}
+pub(in crate::cli) use options::GenerateOptions;
+use prompts::Prompted;
+use typist::{Show, Typist};
+use written::{GenerateJson, Seconds, Written};
 
 /// Runs the command.
 pub(super) fn run(options: &GenerateOptions) -> Result<()> {
+    let how = options.generation()?;
+    let show = options.show()?;
     options.common.start()?;
     let clock = Instant::now();
     let imported = Model::import(&options.model)?;
-    let model = imported.model;
-    let batch = read_batch(&options.input, model.config.vocab)?;
+    let mut model = imported.model;
+    model.config.ids.end = end_ids(&options.model, &model.config)?;
+    let prompted = Prompted::read(options, &model.config)?;
+    let is_stream = show.is_stream(prompted.texts() * how.samples * how.beams)?;
     let read = clock.elapsed().as_secs_f64();
-    let clock = Instant::now();
-    let how = Generation {
-        max_new_tokens: options.max_new_tokens,
-        beams: options.beams,
-        stop_at_end: !options.ignore_end,
-        ..Generation::default()
-    };
-    let generated = model.generate(batch.tokens(), batch.sequences, how, &mut ())?;
-    let seconds = Seconds { read, generate: clock.elapsed().as_secs_f64() };
+
+    let stops = StopTexts::new(&options.writing.stop);
+    let mut typist = Typist::new(&model, &prompted, &stops, how, is_stream);
+    let mut written = Written::default();
+    for batch in prompted.batches(&model.config, options.writing.batch) {
+        typist.start(&batch);
+        let generated = model.generate_to(batch.tokens(), batch.sequences, how, &mut (), &mut typist)?;
+        typist.finish(generated, &mut written)?;
+        if !is_stream && show != Show::Json {
+            written.print_new()?;
+        }
+    }
     let warnings = super::warnings(&imported.unused);
     warnings.iter().for_each(|warning| log("warning", warning));
-    let prompt = if model.config.encoder.is_some() { 1 } else { batch.ids.len() / batch.sequences };
-    let new_tokens = generated.sequences.iter().map(|sequence| sequence.len() - prompt).sum();
-    if options.common.json {
-        let (sequences, scores, warnings) = (&generated.sequences[..], &generated.scores[..], &warnings[..]);
-        return print_json(&GenerateJson { sequences, scores, new_tokens, warnings, seconds });
+    let (prefill, decode) = typist.seconds();
+    log("note", &speed(&prompted, &written, how, (prefill, decode)));
+    if show != Show::Json {
+        return Ok(());
     }
-    let line = |ids: &Vec<u32>| ids.iter().map(u32::to_string).collect::<Vec<_>>().join(" ") + "\n";
-    print(&generated.sequences.iter().map(line).collect::<String>())
+    let seconds = Seconds { read, prefill, decode };
+    print_json(&GenerateJson::new(&written, prompted.tokens(), &warnings, seconds))
+}
+
+/// How many tokens in how much time.
+fn speed(prompted: &Prompted, written: &Written, how: Generation, (prefill, decode): (f64, f64)) -> String {
+    let rate = |tokens: usize, time: f64| format!("{:.1} a second", tokens as f64 / time.max(1e-9));
+    let (read, new) = (prompted.tokens(), written.new_tokens());
+    // The first token of each text falls to the prompts.
+    let decoded = new.saturating_sub(written.texts.len()) * how.beams;
+    let beams = if how.beams > 1 { " of all beams" } else { "" };
+    format!(
+        "{read} prompt tokens in {} ({}), {new} new ones in {} ({}{beams})",
+        seconds(prefill),
+        rate(read, prefill),
+        seconds(decode),
+        rate(decoded, decode),
+    )
 }

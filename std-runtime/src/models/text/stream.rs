@@ -35,8 +35,8 @@ impl<'t> TextStream<'t> {
         if is_held { Ok(String::new()) } else { self.give(&text) }
     }
 
-    /// The rest.
-    pub fn finish(mut self) -> Result<String> {
+    /// The rest: what was held back.
+    pub fn finish(&mut self) -> Result<String> {
         let text = self.tokenizer.decode(&self.ids)?;
         self.give(&text)
     }
