@@ -2,6 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod routing;
 
 use std::fs;
 use std::path::{Path, PathBuf};
