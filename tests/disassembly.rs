@@ -68,6 +68,8 @@ fn kernels_use_the_wide_registers() {
         // A single row: four outputs, twice.
         Case { function: "int4_row", instruction: "vpdpbusd", registers: "zmm", least: 8 },
         Case { function: "f16_dots", instruction: "vcvtph2ps", registers: "zmm", least: 4 },
+        Case { function: "exact_bf16_dots", instruction: "vfmadd", registers: "zmm", least: 4 },
+        Case { function: "exact_int8_dots", instruction: "vfmadd", registers: "zmm", least: 4 },
         // Panels: four outputs by 64 rows.
         Case { function: "bf16_panel", instruction: "vdpbf16ps", registers: "zmm", least: 16 },
         Case { function: "int8_panel", instruction: "vpdpbusd", registers: "zmm", least: 16 },

@@ -91,9 +91,10 @@ fn padding_on_the_left_changes_nothing() {
         let real = [vec![true; 9], vec![false; 4], vec![true; 5]].concat();
         let how = Generation { stop_at_end: false, ..Generation::default() };
         for how in [how, Generation { beams: 3, ..how }, Generation { cached: false, ..how }] {
-            let together = model.generate(Tokens { ids: &padded, real: Some(&real) }, 2, how).unwrap();
+            let together =
+                model.generate(Tokens { ids: &padded, real: Some(&real) }, 2, how, &mut ()).unwrap();
             for (nth, prompt) in [&long, &short].into_iter().enumerate() {
-                let alone = model.generate(Tokens { ids: prompt, real: None }, 1, how).unwrap();
+                let alone = model.generate(Tokens { ids: prompt, real: None }, 1, how, &mut ()).unwrap();
                 let skipped = 9 - prompt.len();
                 assert_eq!(together.sequences[nth][skipped..], alone.sequences[0], "{name}, {how:?}");
             }
@@ -107,13 +108,13 @@ fn a_text_ends_at_an_end_id() {
     let prompt = ids(6, 2);
     let input = Tokens { ids: &prompt, real: None };
     let how = Generation { max_new_tokens: 12, ..Generation::default() };
-    let free = model.generate(input, 1, Generation { stop_at_end: false, ..how }).unwrap().sequences;
+    let free = model.generate(input, 1, Generation { stop_at_end: false, ..how }, &mut ()).unwrap().sequences;
     let end = free[0][8];
     model.config.ids.end = vec![end];
     let place = free[0][6..].iter().position(|id| *id == end).unwrap();
-    assert_eq!(model.generate(input, 1, how).unwrap().sequences[0], free[0][..6 + place + 1]);
+    assert_eq!(model.generate(input, 1, how, &mut ()).unwrap().sequences[0], free[0][..6 + place + 1]);
     // With beams the end may come elsewhere, but a text that has one stops there.
-    let beams = model.generate(input, 1, Generation { beams: 4, ..how }).unwrap();
+    let beams = model.generate(input, 1, Generation { beams: 4, ..how }, &mut ()).unwrap();
     let text = &beams.sequences[0][6..];
     assert!(text.iter().position(|id| *id == end).is_none_or(|place| place + 1 == text.len()), "{text:?}");
 }

@@ -11,10 +11,13 @@ use mixlet_runtime::models::forward::{MixtureSeen, Side, Watch};
 use mixlet_runtime::models::usage::{LayerUsage, UsageWatch, marks, page};
 use mixlet_runtime::models::{Batch, Model};
 
-/// What core says of each mixture of one run, and plain counts: loads, drops, gates of each expert.
+/// Load, drops and gates of an expert.
+type Counts = (u64, u64, f64);
+
+/// What core says of each mixture of one run, and plain counts of each expert.
 #[derive(Default)]
 struct Core {
-    mixtures: Vec<(Usage, Vec<(u64, u64, f64)>)>,
+    mixtures: Vec<(Usage, Vec<Counts>)>,
 }
 
 impl Watch for Core {

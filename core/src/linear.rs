@@ -60,6 +60,18 @@ pub trait Arith {
         dots::element_dots::<Self, f16>(x, w)
     }
 
+    /// `[n]`: `Σ x · w[n]`.
+    #[inline(always)]
+    fn exact_bf16_dots(x: &[f32], w: [&[bf16]; TILE]) -> [f32; TILE] {
+        dots::element_dots::<Self, bf16>(x, w)
+    }
+
+    /// `[n]`: `Σ x · w[n]`.
+    #[inline(always)]
+    fn exact_int8_dots(x: &[f32], w: [&[i8]; TILE]) -> [f32; TILE] {
+        dots::element_dots::<Self, i8>(x, w)
+    }
+
     /// `[m][n]`: `Σ x[m] · w[n]`; a row of `x` is zero-padded to a multiple of 32.
     #[inline(always)]
     fn bf16_dots<const M: usize>(x: [&[bf16]; M], w: [&[bf16]; TILE]) -> [[f32; TILE]; M] {

@@ -58,10 +58,13 @@
 //! misses it with 64 experts: 0.68 to 0.74 at about 64 rows an expert, 0.35 to 0.55 at about 8. Where `bound` is 1.3 and more
 //! up to 16 tokens, it was the reading that was disturbed.
 
+mod common;
+
 use std::error::Error;
 use std::hint::black_box;
 use std::time::Instant;
 
+use common::{Numbers, READ, median, read, time};
 use mixlet_core::activation::Activation;
 use mixlet_core::half::{bf16, f16};
 use mixlet_core::linear::{Linear, Operands};
@@ -69,18 +72,14 @@ use mixlet_core::matrix::{MatMut, MatRef};
 use mixlet_core::moe::experts::{Experts, FfnKind, GroupedRows};
 use mixlet_core::weights::{Int4, Int8, Weights};
 use mixlet_runtime::moe::experts_forward;
-use mixlet_runtime::simd::{Kernel, wide};
 use rand_core::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
-use rayon::prelude::*;
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
 const MODEL_DIM: usize = 1024;
 /// Bytes that the weights of a row cycle through at least.
 const CYCLE: usize = 1 << 28;
-/// Bytes that reading is timed by.
-const READ: usize = 1 << 25;
 /// Seconds that a figure is taken for, and passes at least.
 const SECONDS: f64 = 0.3;
 const PASSES: usize = 3;
@@ -229,60 +228,6 @@ fn choose(weights: &[f64], rng: &mut Pcg64) -> usize {
     found.unwrap_or(last)
 }
 
-fn time<T>(work: impl FnOnce() -> T) -> f64 {
-    let started = now();
-    black_box(work());
-    now() - started
-}
-
-/// Seconds of this thread's processor time where it works alone, of the clock where others work with it.
-fn now() -> f64 {
-    #[cfg(unix)]
-    {
-        use rustix::time::{ClockId, clock_gettime};
-        let alone = rayon::current_num_threads() == 1;
-        let time = clock_gettime(if alone { ClockId::ThreadCPUTime } else { ClockId::Monotonic });
-        time.tv_sec as f64 + time.tv_nsec as f64 * 1e-9
-    }
-    #[cfg(not(unix))]
-    {
-        static START: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
-        START.elapsed().as_secs_f64()
-    }
-}
-
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-/// Reads everything, each thread a part.
-fn read(values: &[f32]) -> f32 {
-    let part = values.len() / rayon::current_num_threads();
-    values.par_chunks(part).map(|values| wide(Sum(values))).sum()
-}
-
-/// Four streams, which is what one thread reads fastest.
-struct Sum<'a>(&'a [f32]);
-
-impl Kernel for Sum<'_> {
-    type Output = f32;
-
-    #[inline(always)]
-    fn run(self) -> f32 {
-        let mut sums = [[0.0; 16]; 4];
-        let mut quarters = self.0.chunks_exact(self.0.len() / 4).map(|part| part.as_chunks::<16>().0.iter());
-        let mut streams: [_; 4] = std::array::from_fn(|_| quarters.next().unwrap_or_default());
-        for _ in 0..self.0.len() / 64 {
-            for (sums, stream) in sums.iter_mut().zip(&mut streams) {
-                let values = stream.next().unwrap_or(&[0.0; 16]);
-                sums.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
-            }
-        }
-        sums.as_flattened().iter().sum()
-    }
-}
-
 /// The yardstick: a dense product.
 struct Gemm {
     rows: usize,
@@ -347,14 +292,8 @@ struct Layers {
 
 impl Layers {
     fn new(format: &'static str, experts: usize, ffn_dim: usize) -> Self {
-        let mut state = 1u32;
-        // Xorshift (Marsaglia 2003): quick, and any numbers will do.
-        let mut next = || {
-            state ^= state << 13;
-            state ^= state >> 17;
-            state ^= state << 5;
-            state
-        };
+        let mut numbers = Numbers::new();
+        let mut next = || numbers.next();
         let mut layers = Self {
             format,
             experts,

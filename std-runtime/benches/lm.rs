@@ -5,30 +5,46 @@
 //!
 //! Models are those of the peers: width 1024, 8 layers, 16 heads, 32000 ids, a head of its own; `olmoe` has 64 experts of
 //! 1024 hidden values, 8 for each token, `mixtral` 8 of 3584, 2 for each, and 8 heads of keys. Prefill is 512 tokens with the last
-//! one's logits, decoding 48 tokens after one. `GB/s` are the bytes of the active weights, read once a token. Medians of three.
+//! one's logits, decoding 48 tokens after one. `active` are the bytes of the weights that a token meets, `GB/s` how fast
+//! decoding reads them, `read` how fast this machine reads 32 of 256 MB in four streams a thread, taken before each token.
+//! All figures are medians, prefill of three, the others of 144. One thread is timed by its own processor time, which other
+//! programs on the machine do not add to, two by the clock.
 //!
-//! Measured on 2026-11-22, two cores of an AMD EPYC (AVX-512); the other rows have not been run yet:
+//! Measured on 2026-11-22, two virtual cores of an AMD EPYC (Zen 4: AVX-512 with dot products of bf16 and of bytes) that other
+//! programs kept busy (load 5 to 7), so that two threads were not measured:
 //!
 //! ```text
-//! model    weights  operands  threads  prefill tok/s  decode tok/s   GB/s
-//! mixtral  bf16     exact           1            185           7.9    3.7
+//! model    weights  operands  threads  active MB  prefill tok/s  decode tok/s   GB/s   read  share
+//! olmoe    bf16     exact           1        537            152          51.0   27.4   24.2   1.13
+//! olmoe    bf16     rounded         1        537            283          45.5   24.5   24.2   1.01
+//! olmoe    int4     rounded         1        167            288         125.4   21.0   23.6   0.89
+//! mixtral  f32      exact           1        937            191          31.2   29.2   22.9   1.28
+//! mixtral  f16      exact           1        468            167          59.5   27.9   22.5   1.24
+//! mixtral  bf16     exact           1        468            178          61.5   28.8   23.6   1.22
+//! mixtral  bf16     rounded         1        468            337          59.1   27.7   23.1   1.20
+//! mixtral  int8     exact           1        235            176          87.9   20.7   27.5   0.75
+//! mixtral  int8     rounded         1        235            407         102.1   24.0   27.9   0.86
+//! mixtral  int4     exact           1        146            178          16.6    2.4   24.0   0.10
+//! mixtral  int4     rounded         1        146            353         160.3   23.5   24.0   0.98
 //! ```
-//!
-//! That is far from reading at 25 GB/s; why is not established.
+
+mod common;
 
 use std::error::Error;
-use std::time::Instant;
+use std::hint::black_box;
+use std::ops::Range;
+use std::sync::Arc;
 
-use mixlet_core::half::bf16;
+use common::{Numbers, READ, median, now, read, time};
+use memmap2::{Mmap, MmapMut};
+use mixlet_core::half::{bf16, f16};
 use mixlet_core::linear::Operands;
-use mixlet_runtime::error::Result;
+use mixlet_runtime::error::{Error as RuntimeError, Result};
 use mixlet_runtime::models::forward::{Session, Tokens, Wanted};
-use mixlet_runtime::models::info::Info;
-use mixlet_runtime::models::tensor::Tensor;
-use mixlet_runtime::models::weights::TensorSource;
+use mixlet_runtime::models::quantize::{Only, Quantisation};
+use mixlet_runtime::models::tensor::{Format, Matrix, Narrow, NarrowMatrix, Tensor};
+use mixlet_runtime::models::weights::{Part, TensorSource};
 use mixlet_runtime::models::{Model, ModelConfig, Weights};
-use rand_core::{Rng, SeedableRng};
-use rand_pcg::Pcg64;
 
 type Outcome<T> = std::result::Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -42,38 +58,20 @@ const PREFILL: usize = 512;
 const DECODED: usize = 48;
 const PASSES: usize = 3;
 
-/// Matrices of small random numbers, vectors of ones.
-struct Random {
-    random: Pcg64,
-    narrow: bool,
-}
-
-impl TensorSource for Random {
-    fn tensor(&mut self, _: &str, shape: &[usize]) -> Result<Tensor> {
-        let len = shape.iter().product();
-        if shape.len() == 1 {
-            return Ok(Tensor::of_f32(vec![1.0; len], shape));
-        }
-        // Evenly spread with a deviation of 0.02.
-        let mut next = || (self.random.next_u32() >> 8) as f32 / (1 << 23) as f32 * 0.0346 - 0.0346;
-        Ok(match self.narrow {
-            true => Tensor::of_bf16((0..len).map(|_| bf16::from_f32(next())).collect(), shape),
-            false => Tensor::of_f32((0..len).map(|_| next()).collect(), shape),
-        })
-    }
-}
-
 fn main() -> Outcome<()> {
     let words: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
-    println!("model    weights  operands  threads  prefill tok/s  decode tok/s   GB/s");
-    for (name, keys) in [("olmoe", OLMOE), ("mixtral", MIXTRAL)] {
-        for format in ["bf16", "f32"] {
-            let rows = ["exact", "rounded"]
-                .into_iter()
-                .flat_map(|operands| [1, 2].map(|threads| (operands, threads)));
+    println!(
+        "model    weights  operands  threads  active MB  prefill tok/s  decode tok/s   GB/s   read  share"
+    );
+    let buffer = vec![1.0; 8 * READ / 4];
+    for (name, keys, share) in [("olmoe", OLMOE, 8.0 / 64.0), ("mixtral", MIXTRAL, 2.0 / 8.0)] {
+        for format in ["f32", "f16", "bf16", "int8", "int4"] {
+            let kinds: &[&str] =
+                if matches!(format, "f32" | "f16") { &["exact"] } else { &["exact", "rounded"] };
+            let rows = kinds.iter().flat_map(|operands| [1, 2].map(|threads| (*operands, threads)));
             let asked = |(operands, threads): &(&str, usize)| {
                 let facts = [name, format, operands, &format!("threads={threads}")].map(str::to_owned);
-                words.iter().all(|word| facts.contains(word)) && (format == "bf16" || *operands == "exact")
+                words.iter().all(|word| facts.contains(word))
             };
             let rows: Vec<_> = rows.filter(asked).collect();
             if rows.is_empty() {
@@ -81,19 +79,19 @@ fn main() -> Outcome<()> {
             }
             let config = ModelConfig::from_hf(&format!("{{{SHARED}, {keys}}}"))
                 .map_err(|problem| problem.to_string())?;
-            let mut source = Random { random: Pcg64::seed_from_u64(1), narrow: format == "bf16" };
+            let mut source = Random { numbers: Numbers::new(), format, share, active: 0.0 };
             let weights = Weights::build(&config, &mut source)?;
             let model = Model { config, weights };
             for (operands, threads) in rows {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
-                let (prefill, decode) = pool.install(|| measure(&model, operands))?;
-                let info = Info::new(&model.config)?;
-                // All that a token meets but its row of the embedding.
-                let active = info.active_parameters - (info.vocab * info.model_dim) as u64;
-                let bytes = active * if format == "bf16" { 2 } else { 4 };
-                let gb = bytes as f64 * decode / 1e9;
+                let Speeds { prefill, decode, read } = pool.install(|| measure(&model, operands, &buffer))?;
+                let bytes = source.active * decode;
                 println!(
-                    "{name:<8} {format:<8} {operands:<9} {threads:>7} {prefill:>14.0} {decode:>13.1} {gb:>6.1}"
+                    "{name:<8} {format:<8} {operands:<9} {threads:>7} {:>10.0} {prefill:>14.0} {decode:>13.1} {:>6.1} {:>6.1} {:>6.2}",
+                    source.active / 1e6,
+                    bytes / 1e9,
+                    read / 1e9,
+                    bytes / read,
                 );
             }
         }
@@ -101,30 +99,119 @@ fn main() -> Outcome<()> {
     Ok(())
 }
 
-/// Tokens a second: read, and written.
-fn measure(model: &Model, operands: &str) -> Result<(f64, f64)> {
+/// Tokens a second, read and written, and bytes a second.
+struct Speeds {
+    prefill: f64,
+    decode: f64,
+    read: f64,
+}
+
+fn measure(model: &Model, operands: &str, buffer: &[f32]) -> Result<Speeds> {
     let operands = if operands == "rounded" { Operands::Rounded } else { Operands::Exact };
     let ids: Vec<u32> = (0..PREFILL as u32).map(|nth| nth * 7919 % 31_000 + 500).collect();
+    let mut parts = buffer.chunks(READ / 4).cycle();
     let mut logits = Vec::new();
-    let (mut prefills, mut decodes) = (Vec::new(), Vec::new());
+    let (mut prefills, mut tokens, mut reads) = (Vec::new(), Vec::new(), Vec::new());
     for _ in 0..PASSES {
         let mut session = Session::new(model, 1, PREFILL)?.with_operands(operands);
-        let clock = Instant::now();
+        let started = now();
         session.decode(Tokens { ids: &ids, real: None }, &mut ())?;
         session.logits(Wanted::Last, &mut logits)?;
-        prefills.push(PREFILL as f64 / clock.elapsed().as_secs_f64());
+        prefills.push(now() - started);
         session.rewind();
         session.decode(Tokens { ids: &ids[..1], real: None }, &mut ())?;
-        let clock = Instant::now();
         for id in &ids[1..=DECODED] {
+            reads.push(time(|| black_box(parts.next().map(read))));
+            let started = now();
             session.decode(Tokens { ids: &[*id], real: None }, &mut ())?;
             session.logits(Wanted::Last, &mut logits)?;
+            tokens.push(now() - started);
         }
-        decodes.push(DECODED as f64 / clock.elapsed().as_secs_f64());
     }
-    let median = |mut values: Vec<f64>| {
-        values.sort_by(f64::total_cmp);
-        values[values.len() / 2]
-    };
-    Ok((median(prefills), median(decodes)))
+    Ok(Speeds {
+        prefill: PREFILL as f64 / median(&mut prefills),
+        decode: 1.0 / median(&mut tokens),
+        read: READ as f64 / median(&mut reads),
+    })
+}
+
+/// Matrices of small arbitrary numbers in one format, vectors of ones.
+struct Random {
+    numbers: Numbers,
+    format: &'static str,
+    /// Of an expert's bytes, how many a token meets.
+    share: f64,
+    /// Bytes that a token meets, but for norms and its row of the embedding.
+    active: f64,
+}
+
+impl TensorSource for Random {
+    fn tensor(&mut self, name: &str, shape: &[usize]) -> Result<Tensor> {
+        let len: usize = shape.iter().product();
+        if shape.len() == 1 {
+            return Ok(Tensor::of_f32(vec![1.0; len], shape));
+        }
+        if !name.contains("embed") {
+            // A router, which becomes f32.
+            self.active += 4.0 * len as f64;
+        }
+        self.plain(shape.to_vec())
+    }
+
+    fn matrix(&mut self, _: &str, shape: [usize; 2], part: Part) -> Result<Matrix> {
+        let [outputs, inputs] = shape;
+        let narrow = match self.format {
+            "int8" => Some(Narrow::Int8),
+            "int4" => Some(Narrow::Int4),
+            _ => None,
+        };
+        let narrow = narrow.and_then(|weights| Quantisation { weights, only: Only::Linear }.of(part, inputs));
+        let matrix = match narrow {
+            None => self.plain(shape.to_vec())?.into_matrix(),
+            Some(Narrow::Int8) => {
+                let scales = self.filled(4 * outputs, |_| 2e-4f32.to_le_bytes())?;
+                let values = self.filled(outputs * inputs, |numbers| numbers.next().to_le_bytes())?;
+                mapped(Narrow::Int8, &values, &scales, shape)
+            }
+            Some(Narrow::Int4) => {
+                let scales = self.filled(outputs * inputs / 16, |_| f16::from_f32(4e-3).to_le_bytes())?;
+                let values = self.filled(outputs * inputs / 2, |numbers| numbers.next().to_le_bytes())?;
+                mapped(Narrow::Int4, &values, &scales, shape)
+            }
+        };
+        let share = if part == Part::Expert { self.share } else { 1.0 };
+        self.active += share * matrix.weights()?.bytes() as f64;
+        Ok(matrix)
+    }
+}
+
+impl Random {
+    /// Evenly spread with a deviation of 0.02, in the format if it is a plain one.
+    fn plain(&mut self, shape: Vec<usize>) -> Result<Tensor> {
+        let len: usize = shape.iter().product();
+        let next = |numbers: &mut Numbers| (numbers.next() >> 8) as f32 / (1 << 23) as f32 * 0.0346 - 0.0346;
+        let (format, file) = match self.format {
+            "f32" => (Format::F32, self.filled(4 * len, |numbers| next(numbers).to_le_bytes())?),
+            "f16" => (Format::F16, self.filled(2 * len, |it| f16::from_f32(next(it)).to_le_bytes())?),
+            _ => (Format::Bf16, self.filled(2 * len, |it| bf16::from_f32(next(it)).to_le_bytes())?),
+        };
+        Ok(Tensor::mapped(&file, 0..file.len(), format, shape))
+    }
+
+    /// Memory in place of a file.
+    fn filled<const N: usize>(
+        &mut self,
+        len: usize,
+        next: impl Fn(&mut Numbers) -> [u8; N],
+    ) -> Result<Arc<Mmap>> {
+        let failed = |source| RuntimeError::Io { path: "memory".into(), what: "map", source };
+        let mut memory = MmapMut::map_anon(len).map_err(failed)?;
+        memory.as_chunks_mut::<N>().0.iter_mut().for_each(|bytes| *bytes = next(&mut self.numbers));
+        Ok(Arc::new(memory.make_read_only().map_err(failed)?))
+    }
+}
+
+fn mapped(narrow: Narrow, values: &Arc<Mmap>, scales: &Arc<Mmap>, [outputs, inputs]: [usize; 2]) -> Matrix {
+    let whole = |file: &Arc<Mmap>| -> Range<usize> { 0..file.len() };
+    NarrowMatrix::mapped(narrow, (values, whole(values)), (scales, whole(scales)), (outputs, inputs))
 }

@@ -165,7 +165,7 @@ impl Golden {
         let prompt = self.of("gen.prompt_ids");
         let ids: Vec<u32> = prompt.values.iter().map(|id| *id as u32).collect();
         let input = Tokens { ids: &ids, real: None };
-        let generated = self.model.generate(input, prompt.shape[0], how).unwrap();
+        let generated = self.model.generate(input, prompt.shape[0], how, &mut ()).unwrap();
         (generated.sequences, generated.scores)
     }
 

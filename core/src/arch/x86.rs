@@ -11,9 +11,11 @@ use super::{LANES, RoundedRow, RoundedWeights4, STEP_BF16, STEP_INT4, STEP_INT8}
 use crate::linear::TILE;
 use crate::weights::GROUP;
 
+mod exact;
 mod panels;
 mod row;
 
+pub use exact::{exact_bf16_dots, exact_int8_dots, f16_dots};
 pub use panels::{bf16_panel, int4_panel, int8_panel, transpose};
 pub use row::int4_row;
 
@@ -47,34 +49,6 @@ pub fn f32_dots<const M: usize>(x: [&[f32]; M], w: [&[f32]; TILE]) -> [[f32; TIL
         }
     }
     added(&sums)
-}
-
-/// `[n]`: `Σ x · w[n]`, sixteen sums side by side.
-///
-/// # Safety
-/// The CPU must have `avx512f`.
-#[inline(never)]
-#[target_feature(enable = "avx512f")]
-pub fn f16_dots(x: &[f32], w: [&[f16]; TILE]) -> [f32; TILE] {
-    let mut sums = [[_mm512_setzero_ps(); TILE]];
-    let whole = shortest(&w).min(x.len()) / LANES;
-    for step in 0..x.len().div_ceil(LANES) {
-        let mut values = [_mm512_setzero_si512()];
-        load_all::<f32, LANES, 1>(&mut values, &[x], step, whole);
-        for (sum, w) in sums.as_flattened_mut().iter_mut().zip(&w) {
-            let weights = if step < whole {
-                // SAFETY: `step` is below the number of whole steps; the load needs no alignment.
-                unsafe { _mm256_loadu_si256(w.as_ptr().add(step * LANES).cast()) }
-            } else {
-                let rest = padded::<f16, LANES>(w, step * LANES);
-                // SAFETY: the array is 32 bytes long; the load needs no alignment.
-                unsafe { _mm256_loadu_si256(rest.as_ptr().cast()) }
-            };
-            *sum = _mm512_fmadd_ps(_mm512_castsi512_ps(values[0]), _mm512_cvtph_ps(weights), *sum);
-        }
-    }
-    let [sums] = added(&sums);
-    sums
 }
 
 /// [`super::bf16_dots`] by `vdpbf16ps`; subnormal numbers count as zero.

@@ -43,11 +43,20 @@ pub(super) fn forward<A: Arith>(
         }
         Weights::Bf16(matrix) => {
             for step in streams.steps() {
-                let sums = element_dots::<A, _>(x_row, streams.rows(matrix, step));
+                let sums = A::exact_bf16_dots(x_row, streams.rows(matrix, step));
                 streams.add(step, sums, out.values());
             }
         }
-        Weights::Int8(_) | Weights::Int4(_) => forward_rows::<A>(weights, x, out, floats),
+        Weights::Int8(matrix) => {
+            for step in streams.steps() {
+                let mut sums = A::exact_int8_dots(x_row, streams.rows(matrix.values(), step));
+                for (sum, output) in sums.iter_mut().zip(streams.outputs(step)) {
+                    *sum *= matrix.scales().get(output).copied().unwrap_or(0.0);
+                }
+                streams.add(step, sums, out.values());
+            }
+        }
+        Weights::Int4(_) => forward_rows::<A>(weights, x, out, floats),
     }
 }
 

@@ -84,6 +84,15 @@ pub struct Ffn<'a> {
     pub down: Linear<'a>,
 }
 
+impl Ffn<'_> {
+    /// The shape of a call with so many rows.
+    pub fn shape(&self, rows: usize) -> FfnShape {
+        let Inner { gate, up, .. } = self.inner;
+        let (model_dim, ffn_dim) = (up.weights().inputs(), up.weights().outputs());
+        FfnShape { rows, model_dim, ffn_dim, gated: gate.is_some() }
+    }
+}
+
 /// The weights of `E` experts.
 ///
 /// ```

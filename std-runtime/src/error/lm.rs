@@ -256,6 +256,17 @@ pub enum LmProblem {
         /// How many there may be.
         limit: usize,
     },
+    /// A setting of writing is out of its range.
+    Setting {
+        /// The setting.
+        what: &'static str,
+        /// Its value.
+        found: f64,
+        /// What it must be.
+        expected: &'static str,
+    },
+    /// Beams are asked for, and something that goes with single tokens.
+    BeamsByChance,
     /// A decoder that attends to an encoder was run before it.
     NothingEncoded,
     /// An encoder–decoder was given nothing for its decoder to read.
@@ -304,6 +315,11 @@ impl fmt::Display for LmProblem {
                     "{tokens} tokens, expected at most {limit}; shorten the input or ask for fewer new ones"
                 )
             }
+            Self::Setting { what, found, expected } => write!(f, "{what} is {found}, expected {expected}"),
+            Self::BeamsByChance => write!(
+                f,
+                "beams take the likeliest texts, expected no chance, samples or penalty beside them; ask for one beam"
+            ),
             Self::NoExperts => {
                 write!(f, "the model has no experts; quantise all linear weights, with --only linear")
             }

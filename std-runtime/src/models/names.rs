@@ -12,7 +12,7 @@ pub enum Architecture {
     Switch,
     /// NLLB-MoE.
     Nllb,
-    /// Llama, Mistral, Qwen2.
+    /// Llama, Mistral, Qwen2, Qwen3.
     Llama,
     /// Mixtral.
     Mixtral,

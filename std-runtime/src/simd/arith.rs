@@ -171,6 +171,18 @@ mod x86 {
             // SAFETY: `dispatch` has found the instructions.
             unsafe { x86::f16_dots(x, w) }
         }
+
+        #[inline(always)]
+        fn exact_bf16_dots(x: &[f32], w: [&[bf16]; TILE]) -> [f32; TILE] {
+            // SAFETY: as above.
+            unsafe { x86::exact_bf16_dots(x, w) }
+        }
+
+        #[inline(always)]
+        fn exact_int8_dots(x: &[f32], w: [&[i8]; TILE]) -> [f32; TILE] {
+            // SAFETY: as above.
+            unsafe { x86::exact_int8_dots(x, w) }
+        }
     }
 
     /// Named by [`with_avx512_dot`] alone, which makes its calls of `arch` sound.
@@ -196,6 +208,18 @@ mod x86 {
         fn f16_dots(x: &[f32], w: [&[f16]; TILE]) -> [f32; TILE] {
             // SAFETY: `dispatch` has found the instructions.
             unsafe { x86::f16_dots(x, w) }
+        }
+
+        #[inline(always)]
+        fn exact_bf16_dots(x: &[f32], w: [&[bf16]; TILE]) -> [f32; TILE] {
+            // SAFETY: as above.
+            unsafe { x86::exact_bf16_dots(x, w) }
+        }
+
+        #[inline(always)]
+        fn exact_int8_dots(x: &[f32], w: [&[i8]; TILE]) -> [f32; TILE] {
+            // SAFETY: as above.
+            unsafe { x86::exact_int8_dots(x, w) }
         }
 
         #[inline(always)]

@@ -81,7 +81,7 @@ pub(super) fn run(options: &GenerateOptions) -> Result<()> {
         stop_at_end: !options.ignore_end,
         ..Generation::default()
     };
-    let generated = model.generate(batch.tokens(), batch.sequences, how)?;
+    let generated = model.generate(batch.tokens(), batch.sequences, how, &mut ())?;
     let seconds = Seconds { read, generate: clock.elapsed().as_secs_f64() };
     let warnings = super::warnings(&imported.unused);
     warnings.iter().for_each(|warning| log("warning", warning));

@@ -36,6 +36,18 @@ pub(super) fn qwen2(keys: Keys<'_>) -> Result<ModelConfig, ConfigProblem> {
     dense(keys, Traits { architecture: Architecture::Llama, attention, losses: RouterLosses::NONE })
 }
 
+/// `model_type` `qwen3`: dense, with norms of the heads' queries and keys.
+pub(super) fn qwen3(keys: Keys<'_>) -> Result<ModelConfig, ConfigProblem> {
+    let attention = qwen3_attention(keys)?;
+    dense(keys, Traits { architecture: Architecture::Llama, attention, losses: RouterLosses::NONE })
+}
+
+fn qwen3_attention(keys: Keys<'_>) -> Result<Attention, ConfigProblem> {
+    no_windows(keys)?;
+    let bias = keys.flag("attention_bias", false)?;
+    Ok(Attention { in_bias: bias, out_bias: bias, qk_norm: Some(QkNorm::Heads), ..attention(keys)? })
+}
+
 fn dense(keys: Keys<'_>, traits: Traits) -> Result<ModelConfig, ConfigProblem> {
     let network = Network { ffn_dim: keys.width("intermediate_size")?, kind: gated(keys)?, bias: false };
     decoder(keys, traits, |_| Ok(Block::Dense(network)))
@@ -81,20 +93,19 @@ pub(super) fn qwen2_moe(keys: Keys<'_>) -> Result<ModelConfig, ConfigProblem> {
 
 /// `model_type` `qwen3_moe`.
 pub(super) fn qwen3_moe(keys: Keys<'_>) -> Result<ModelConfig, ConfigProblem> {
-    no_windows(keys)?;
-    let bias = keys.flag("attention_bias", false)?;
-    let attention =
-        Attention { in_bias: bias, out_bias: bias, qk_norm: Some(QkNorm::Heads), ..attention(keys)? };
-    let traits = Traits { architecture: Architecture::Qwen3Moe, attention, losses: balance(keys, 0.001)? };
+    let losses = balance(keys, 0.001)?;
+    let traits = Traits { architecture: Architecture::Qwen3Moe, attention: qwen3_attention(keys)?, losses };
     mixed(keys, traits, None)
 }
 
-/// Experts in every so many layers, as Qwen's files say it.
+/// Experts in every so many layers, as Qwen's files say it. transformers 5 writes `num_local_experts` for Qwen3.
 fn mixed(keys: Keys<'_>, traits: Traits, shared: Option<SharedExpert>) -> Result<ModelConfig, ConfigProblem> {
     let kind = gated(keys)?;
     let dense = Network { ffn_dim: keys.width("intermediate_size")?, kind, bias: false };
     let network = Network { ffn_dim: keys.width("moe_intermediate_size")?, kind, bias: false };
-    let experts = dropless(keys.experts("num_experts")?, softmax_policy(keys)?, network, shared);
+    let old = keys.get("num_experts").is_some() || keys.get("num_local_experts").is_none();
+    let count = keys.experts(if old { "num_experts" } else { "num_local_experts" })?;
+    let experts = dropless(count, softmax_policy(keys)?, network, shared);
     let step = keys.count_or("decoder_sparse_step", MOST_WIDE, 1)?;
     let always_dense = keys.list("mlp_only_layers")?.unwrap_or_default();
     decoder(keys, traits, |layer| {
@@ -181,4 +192,38 @@ pub(super) fn balance(keys: Keys<'_>, default: f64) -> Result<RouterLosses, Conf
 /// Qwen's windows differ by layer and are off in every published file.
 fn no_windows(keys: Keys<'_>) -> Result<(), ConfigProblem> {
     keys.only("use_sliding_window", &Value::from(false))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A model of the Qwen3 family, with further keys.
+    fn qwen3(kind: &str, more: &str) -> Result<ModelConfig, ConfigProblem> {
+        let shape = r#""vocab_size": 96, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 40"#;
+        ModelConfig::from_hf(&format!(
+            r#"{{"model_type": "{kind}", {shape}, "head_dim": 12, "max_position_embeddings": 64{more}}}"#
+        ))
+    }
+
+    #[test]
+    fn qwen3_counts_experts_under_either_key() {
+        let sparse = |key: &str| {
+            let more = format!(r#", "moe_intermediate_size": 24, "num_experts_per_tok": 2, "{key}": 6"#);
+            qwen3("qwen3_moe", &more)
+        };
+        let old = sparse("num_experts").unwrap();
+        assert_eq!(sparse("num_local_experts").unwrap(), old);
+        let Block::Experts(experts) = old.decoder.layers[0].blocks[1] else { panic!("a dense layer") };
+        assert_eq!((experts.router.experts, experts.network.ffn_dim), (6, 24));
+        assert_eq!(sparse("experts").unwrap_err(), ConfigProblem::Missing { key: "num_experts" });
+    }
+
+    #[test]
+    fn qwen3_norms_the_queries_and_keys_of_each_head() {
+        let config = qwen3("qwen3", "").unwrap();
+        let Block::Attention(attention) = config.decoder.layers[1].blocks[0] else { panic!("no attention") };
+        assert_eq!((attention.qk_norm, attention.head_dim), (Some(QkNorm::Heads), 12));
+        assert!(qwen3("qwen3", r#", "use_sliding_window": true"#).is_err());
+    }
 }

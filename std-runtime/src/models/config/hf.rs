@@ -14,13 +14,14 @@ use crate::error::{ConfigProblem, Error, Result};
 type Reader = fn(Keys<'_>) -> Result<ModelConfig, ConfigProblem>;
 
 /// Every `model_type`, with its reader.
-const READERS: [(&str, Reader); 12] = [
+const READERS: [(&str, Reader); 13] = [
     ("t5", t5::t5),
     ("switch_transformers", t5::switch),
     ("nllb-moe", nllb::nllb),
     ("llama", decoders::llama),
     ("mistral", decoders::llama),
     ("qwen2", decoders::qwen2),
+    ("qwen3", decoders::qwen3),
     ("mixtral", decoders::mixtral),
     ("olmoe", decoders::olmoe),
     ("qwen2_moe", decoders::qwen2_moe),

@@ -3,8 +3,9 @@
 //! As in transformers: twice as many continuations as beams are looked at, those of the better half that end are kept with
 //! their sum over a power of their length, and the search is over where no beam can still beat the worst text kept.
 
-use super::{Generated, Writer};
+use super::{Finish, Generated, Listen, Writer};
 use crate::error::Result;
+use crate::models::forward::Watch;
 
 /// The beams of one input.
 struct Search {
@@ -24,7 +25,7 @@ struct Next {
 }
 
 impl Writer<'_, '_> {
-    pub(super) fn beams(mut self) -> Result<Generated> {
+    pub(super) fn beams(mut self, watch: &mut impl Watch, listen: &mut impl Listen) -> Result<Generated> {
         let (beams, vocab) = (self.how.beams, self.model.config.vocab);
         let inputs = self.sequences.len();
         self.repeat(beams)?;
@@ -33,7 +34,7 @@ impl Writer<'_, '_> {
         let mut searches: Vec<Search> =
             (0..inputs).map(|_| Search { sums: first(), ended: Vec::new(), over: false }).collect();
         for step in 1..=self.how.max_new_tokens {
-            self.next_logits()?;
+            self.next_logits(watch)?;
             let is_last = step == self.how.max_new_tokens;
             let mut from = Vec::with_capacity(inputs * beams);
             let mut sequences = Vec::with_capacity(inputs * beams);
@@ -48,22 +49,18 @@ impl Writer<'_, '_> {
                 }
             }
             self.sequences = sequences;
+            listen.step(step);
             if is_last || searches.iter().all(|search| search.over) {
                 break;
             }
             self.session.reorder(&from)?;
         }
         let best = searches.into_iter().filter_map(|search| search.ended.into_iter().next());
-        let (scores, sequences) = best.unzip();
-        Ok(Generated { sequences, scores })
-    }
-
-    /// Every sequence so many times.
-    fn repeat(&mut self, times: usize) -> Result<()> {
-        let each = |nth| std::iter::repeat_n(nth, times);
-        let from: Vec<usize> = (0..self.sequences.len()).flat_map(each).collect();
-        self.sequences = from.iter().map(|from| self.sequences[*from].clone()).collect();
-        self.session.reorder(&from)
+        let (scores, sequences): (Vec<f64>, Vec<Vec<u32>>) = best.unzip();
+        let is_ended = |ids: &Vec<u32>| ids.last().is_some_and(|id| self.is_end(*id));
+        let finish = |ids| if is_ended(ids) { Finish::End } else { Finish::Length };
+        let finishes = sequences.iter().map(finish).collect();
+        Ok(Generated { sequences, prompt: self.prompt, finishes, scores })
     }
 }
 

@@ -105,6 +105,8 @@ fn rounded_sums() {
     call(|| <Plain as Arith>::fma(any(), any(), any()));
     call(|| <Plain as Arith>::f32_dots::<2>(any(), any()));
     call(|| <Plain as Arith>::f16_dots(any(), any()));
+    call(|| <Plain as Arith>::exact_bf16_dots(any(), any()));
+    call(|| <Plain as Arith>::exact_int8_dots(any(), any()));
     call(|| <Plain as Arith>::bf16_dots::<2>(any(), any()));
     call(|| <Plain as Arith>::int8_dots::<2>(any(), any()));
     call(|| <Plain as Arith>::int4_dots::<2>(any(), any()));
@@ -120,6 +122,8 @@ fn rounded_sums() {
         call(|| x86::f32_dots::<1>(any(), any()));
         call(|| x86::f32_dots::<6>(any(), any()));
         call(|| x86::f16_dots(any(), any()));
+        call(|| x86::exact_bf16_dots(any(), any()));
+        call(|| x86::exact_int8_dots(any(), any()));
         call(|| x86::bf16_dots::<1>(any(), any()));
         call(|| x86::bf16_dots::<6>(any(), any()));
         call(|| x86::int8_dots::<1>(any(), any()));

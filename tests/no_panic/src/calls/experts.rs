@@ -10,6 +10,7 @@ pub fn all() {
     call(|| FfnKind::is_gated(any()));
     call(|| Inner::hidden_range(&any::<Ffn<'_>>().inner, any()));
     call(|| Inner::ffn_dim(&any::<Ffn<'_>>().inner));
+    call(|| Ffn::shape(&any(), any()));
     call(|| Experts::new(any(), any(), any(), any(), any()));
     call(|| Experts::count(&any()));
     call(|| Experts::model_dim(&any()));
