@@ -326,7 +326,7 @@ fn a_decoder_that_looks_ahead_is_refused_until_tokens_choose() {
         let batch = |ids: &[u32]| Batch { sequences: 1, ids: ids.to_vec(), ..Batch::default() };
         let error = model.logits(&batch(&ids), &mut ()).unwrap_err().to_string();
         assert!(error.starts_with(&format!("in layer 0 of the decoder {how}, which depends")), "{error}");
-        let error = model.generate(batch(&ids).tokens(), 1, Default::default()).unwrap_err().to_string();
+        let error = model.generate(batch(&ids).tokens(), 1, Default::default(), &mut ()).unwrap_err().to_string();
         assert!(error.contains(how), "{error}");
 
         model.config.choose_by_token();

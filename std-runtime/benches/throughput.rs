@@ -65,7 +65,9 @@ fn main() -> Outcome<()> {
         let weights = Weights::build(&config, &mut Random(0x9e37_79b9_7f4a_7c15))?;
         let model = Model { config, weights };
         let parameters = Info::new(&model.config)?.parameters;
-        for (threads, dense) in [1, 2].into_iter().zip(&mut dense).filter(|(threads, _)| asked(name, *threads)) {
+        for (threads, dense) in
+            [1, 2].into_iter().zip(&mut dense).filter(|(threads, _)| asked(name, *threads))
+        {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build()?;
             let speed = pool.install(|| measure(&model))?;
             let base = *dense.get_or_insert(speed);

@@ -72,7 +72,7 @@ fn answers_are_what_the_model_writes_greedily() {
             let skipped = if folder.model.config.encoder.is_some() { 1 } else { prompt.len() };
             let all = folder
                 .model
-                .generate(Tokens { ids: prompt, real: None }, 1, how)
+                .generate(Tokens { ids: prompt, real: None }, 1, how, &mut ())
                 .unwrap()
                 .sequences
                 .remove(0);

@@ -8,7 +8,8 @@ use super::shots::ANSWER_IS;
 use super::spread::of_share;
 use super::{EvalProgress, Reader};
 use crate::error::Result;
-use crate::models::forward::{Session, Tokens, Wanted, Watch};
+use crate::models::forward::{Tokens, Watch};
+use crate::models::generate::{Generation, Listen};
 
 /// What of an answer counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -100,28 +101,10 @@ pub fn matches(
 impl Matching {
     /// Writes on greedily; the text, and how many tokens it took.
     fn write(&self, reader: Reader<'_>, prompt: &[u32], watch: &mut impl Watch) -> Result<(String, u64)> {
-        let config = &reader.model.config;
-        let start = config.ids.decoder_start.or(config.ids.pad).unwrap_or(0);
-        let begun: Vec<u32> = if config.encoder.is_some() { vec![start] } else { prompt.to_vec() };
-        let mut session = Session::new(reader.model, 1, begun.len() + self.max_new_tokens)?;
-        session.encode(Tokens { ids: prompt, real: None }, watch)?;
-        let (mut new, mut logits, mut text) = (Vec::new(), Vec::new(), String::new());
-        for _ in 0..self.max_new_tokens {
-            let ids = new.last().map_or(&begun[..], std::slice::from_ref);
-            session.decode(Tokens { ids, real: None }, watch)?;
-            session.logits(Wanted::Last, &mut logits)?;
-            let id = best(&logits);
-            if config.ids.end.contains(&id) {
-                break;
-            }
-            new.push(id);
-            text = reader.tokenizer.decode(&new)?;
-            if let Some(end) = self.end(&text) {
-                text.truncate(end);
-                break;
-            }
-        }
-        Ok((text, new.len() as u64))
+        let how = Generation { max_new_tokens: self.max_new_tokens, ..Generation::default() };
+        let mut ear = Ear { how: self, reader, ids: Vec::new(), text: String::new() };
+        reader.model.generate_to(Tokens { ids: prompt, real: None }, 1, how, watch, &mut ear)?;
+        Ok((ear.text, ear.ids.len() as u64))
     }
 
     /// Where an answer ends: before the text that ends it, but for space that it begins with.
@@ -168,15 +151,25 @@ fn last_number(text: &str) -> Option<String> {
     parts.last().map(|number| if number == 0.0 { "0".to_owned() } else { number.to_string() })
 }
 
-/// The id with the largest logit; the lowest of equals.
-fn best(logits: &[f32]) -> u32 {
-    let mut best = (f32::NEG_INFINITY, 0);
-    for (id, logit) in (0..).zip(logits) {
-        if *logit > best.0 {
-            best = (*logit, id);
+/// Hears an answer until it ends.
+struct Ear<'a> {
+    how: &'a Matching,
+    reader: Reader<'a>,
+    ids: Vec<u32>,
+    text: String,
+}
+
+impl Listen for Ear<'_> {
+    fn token(&mut self, _: usize, id: u32) -> Result<bool> {
+        if self.reader.model.config.ids.end.contains(&id) {
+            return Ok(false);
         }
+        self.ids.push(id);
+        self.text = self.reader.tokenizer.decode(&self.ids)?;
+        let end = self.how.end(&self.text);
+        self.text.truncate(end.unwrap_or(usize::MAX));
+        Ok(end.is_none())
     }
-    best.1
 }
 
 #[cfg(test)]
