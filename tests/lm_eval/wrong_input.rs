@@ -15,6 +15,7 @@ fn wrong_files_and_options_are_one_line() {
         ("asked.jsonl", format!("{question}\n{question}\n")),
         ("broken.jsonl", format!("{question}\n{{\"prompt\"\n")),
         ("free.jsonl", r#"{"prompt": "w3", "answer": "w4"}"#.to_owned()),
+        ("silent.jsonl", r#"{"prompt": "w3", "choices": ["w4", " "], "answer": 0}"#.to_owned()),
         ("long.jsonl", format!(r#"{{"prompt": "{}", "answer": "w4"}}"#, text(&ids(60, 1)))),
     ];
     for (name, text) in &files {
@@ -34,6 +35,11 @@ fn wrong_files_and_options_are_one_line() {
             "asked.jsonl --shots 2",
             1,
             "asked.jsonl: --shots asks for 2 examples, expected at most 1; name more with --shots-from",
+        ),
+        (
+            "silent.jsonl",
+            1,
+            "silent.jsonl:1: an answer without a token behind its prompt, expected both to have some",
         ),
         (
             "long.jsonl --max-new-tokens 5",

@@ -40,6 +40,8 @@ pub enum EvalProblem {
     },
     /// A text has too few tokens to predict one from another.
     Short,
+    /// An answer adds no token to its prompt, or there is no prompt.
+    NoAnswer,
     /// An encoder–decoder is to predict a text that nothing goes before.
     NoPrompt,
     /// A question has more tokens than the model has positions.
@@ -71,6 +73,9 @@ impl fmt::Display for EvalProblem {
                 )
             }
             Self::Short => write!(f, "a text without two tokens, of which one could be predicted"),
+            Self::NoAnswer => {
+                write!(f, "an answer without a token behind its prompt, expected both to have some")
+            }
             Self::NoPrompt => write!(
                 f,
                 "an encoder–decoder predicts what follows a prompt; give lines of JSON with prompt and answer"

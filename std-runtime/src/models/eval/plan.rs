@@ -187,11 +187,11 @@ impl Planner<'_> {
                 let (alone, output) =
                     (self.tokenizer.encode(&prompt)?, self.tokenizer.encode(&joined(&prompt, answer))?);
                 let same = alone.iter().zip(&output).take_while(|(a, b)| a == b).count();
-                Scored { input: Vec::new(), from: same.min(output.len() - 1), output }
+                Scored { input: Vec::new(), from: same, output }
             }
         };
-        if run.from == 0 && run.input.is_empty() {
-            return Err(self.problem(line, EvalProblem::Short));
+        if run.tokens() == 0 || run.from + run.input.len() == 0 {
+            return Err(self.problem(line, EvalProblem::NoAnswer));
         }
         self.check(line, run.output.len())?;
         Ok(run)
