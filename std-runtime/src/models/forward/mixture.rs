@@ -66,7 +66,8 @@ pub(super) fn mixture(
         RoutingStorage::new(shape, sized(reals, shape.reals_len()), sized(integers, shape.integers_len()))?;
     let real = run.real.filter(|_| !experts.routes_padding);
     let input = RouterInput { real, bias: &weights.choice_bias, ..RouterInput::of_logits(logits) };
-    let recorded = watch.choice(run.side, layer, Asked { router: &router, input })?;
+    let recorded =
+        watch.choice(run.side, layer, Asked { sequences: run.sequences, router: &router, input })?;
     let mut routed = match recorded {
         None => route(&router, Phase::Eval, &input, storage)?,
         Some(recorded) => recorded.route(&router, Phase::Eval, &input, storage)?,
@@ -91,7 +92,11 @@ pub(super) fn mixture(
     each_expert((&experts.network, &weights.experts), run.operands, &plan, rows, outputs)?;
     wide(Combine { plan: &plan, routing: &routed.routing, rows: outputs, model_dim: width, out })?;
     add_shared_expert(run, (experts, weights), x, shared, out)?;
-    watch.mixture(run.side, layer, &MixtureSeen { input: x, output: out, logits, routed, plan });
+    watch.mixture(
+        run.side,
+        layer,
+        &MixtureSeen { sequences: run.sequences, input: x, output: out, logits, routed, plan },
+    );
     Ok(())
 }
 
