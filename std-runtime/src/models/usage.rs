@@ -1,7 +1,7 @@
 //! How a model's experts are used: sums over runs, mixture by mixture, whatever the number of tokens.
 //!
 //! A [`UsageWatch`] looks on while a model reads or writes; [`UsageWatch::layers`] says what it saw. One run gives the figures
-//! of core's [`usage`](mixlet_core::moe::usage()); several add up.
+//! of core's [`usage`](fn@mixlet_core::moe::usage); several add up.
 
 mod marks;
 mod page;

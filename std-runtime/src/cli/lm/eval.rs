@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::super::output::{check_paths, log, print, print_json};
 use super::loading::LoadOptions;
-use super::routing::{RoutingOptions, RoutingSeen};
+use super::routing::{RoutingOptions, RoutingSeen, RoutingWatch};
 use crate::cli::progress::Progress;
 use crate::cli::{Common, usage};
 use crate::error::{Error, Result};
@@ -158,26 +158,12 @@ pub(super) fn run(options: &EvalOptions) -> Result<()> {
     let read = clock.elapsed().as_secs_f64();
 
     let clock = Instant::now();
-    let (mut progress, mut tokens) = (Progress::new(), 0);
-    let mut told = |done: usize, all: usize, read: u64| {
-        tokens = read;
-        progress.evaluated(done as u64, all as u64, read);
-    };
     let mut watch = options.routing.watch(&model, reading(&plan))?;
-    let scores = match &plan {
-        Plan::Texts(texts) => {
-            Scores::Perplexity(perplexity(&model, texts, options.common.seed, &mut watch, &mut told)?)
-        }
-        Plan::Choices(asked) => Scores::Choices(choices(&model, asked, &mut watch, &mut told)?),
-        Plan::Matches(asked) => {
-            let reader = Reader { model: &model, tokenizer: &tokenizer };
-            Scores::Matches(matches(reader, asked, &options.asking.matching(), &mut watch, &mut told)?)
-        }
-    };
+    let reader = Reader { model: &model, tokenizer: &tokenizer };
+    let (scores, tokens) = score(options, reader, &plan, &mut watch)?;
     let run = clock.elapsed().as_secs_f64();
     let comparison = options.text.against.as_deref().map(|other| against(options, other, &model, &plan));
     let comparison = comparison.transpose()?;
-    progress.finish();
 
     let warnings = super::warnings(&imported.unused);
     warnings.iter().for_each(|warning| log("warning", warning));
@@ -191,19 +177,40 @@ pub(super) fn run(options: &EvalOptions) -> Result<()> {
         routing.add(&mut lines);
         return print(&lines.text);
     }
-    let (warnings, seconds, shots) = (&warnings[..], Seconds { read, run }, options.asking.shots);
-    let scores = &scores;
     print_json(&EvalJson {
-        scores,
-        shots,
+        scores: &scores,
+        shots: options.asking.shots,
         window,
         stride,
         comparison,
         routing,
-        warnings,
+        warnings: &warnings,
         tokens_per_second,
-        seconds,
+        seconds: Seconds { read, run },
     })
+}
+
+/// Does what is planned; the tokens that were read and written, too.
+fn score(
+    options: &EvalOptions,
+    reader: Reader<'_>,
+    plan: &Plan,
+    watch: &mut RoutingWatch,
+) -> Result<(Scores, u64)> {
+    let (mut progress, mut tokens) = (Progress::new(), 0);
+    let mut told = |done: usize, all: usize, read: u64| {
+        tokens = read;
+        progress.evaluated(done as u64, all as u64, read);
+    };
+    let (model, seed) = (reader.model, options.common.seed);
+    let scores = match plan {
+        Plan::Texts(texts) => Scores::Perplexity(perplexity(model, texts, seed, watch, &mut told)?),
+        Plan::Choices(asked) => Scores::Choices(choices(model, asked, watch, &mut told)?),
+        Plan::Matches(asked) => {
+            Scores::Matches(matches(reader, asked, &options.asking.matching(), watch, &mut told)?)
+        }
+    };
+    Ok((scores, tokens))
 }
 
 /// What can be known to be wrong before anything is read.

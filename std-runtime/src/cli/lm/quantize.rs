@@ -8,14 +8,16 @@ use serde::Serialize;
 
 use super::super::output::{Lines, log, print, print_json};
 use super::convert::{OutputOptions, add_written};
+use super::loading::LoadOptions;
 use crate::cli::Common;
 use crate::cli::progress::Progress;
 use crate::error::Result;
 use crate::models::compare::{Comparison, compare, labels};
+use crate::models::forward::Wanted;
 use crate::models::io::read_batch;
 use crate::models::quantize::{Only, Quantisation, Quantised, quantize};
 use crate::models::tensor::Narrow;
-use crate::models::{Batch, Model, ModelConfig};
+use crate::models::{Batch, ModelConfig};
 use crate::report::number::{count, decimal, percent, things};
 
 /// Everything `mixlet lm quantize` takes.
@@ -36,6 +38,8 @@ pub(in crate::cli) struct QuantizeOptions {
     /// Compare the two models on these ids: input_ids, and if wanted attention_mask, labels
     #[arg(long, value_name = "IN.safetensors", help_heading = "Quantisation")]
     compare: Option<PathBuf>,
+    #[command(flatten)]
+    load: LoadOptions,
     #[command(flatten)]
     common: Common,
 }
@@ -101,8 +105,9 @@ fn batch(options: &QuantizeOptions, path: &Path) -> Result<Batch> {
 }
 
 fn compared(options: &QuantizeOptions, batch: Batch) -> Result<Comparison> {
-    let original = Model::import(&options.model)?.model;
-    let other = Model::import(&options.output.folder)?.model;
+    let reading = batch.reading(&ModelConfig::read(&options.model)?);
+    let original = options.load.import(&options.model, reading, Wanted::All)?.model;
+    let other = options.load.import(&options.output.folder, reading, Wanted::All)?.model;
     compare(&original, &other, &[batch])
 }
 

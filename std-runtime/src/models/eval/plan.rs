@@ -34,14 +34,14 @@ pub struct Settings<'a> {
 pub struct Asked {
     /// The question.
     pub question: Question,
-    /// With choices, a run for each; else a prompt, or the run of the answer.
+    /// What is to be run for it.
     pub work: Work,
 }
 
 /// What is to be run for a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// Runs of choices, or of the answer alone.
+    /// A run for each of its choices.
     Score(Vec<Scored>),
     /// A prompt to be written on from.
     Write(Vec<u32>),

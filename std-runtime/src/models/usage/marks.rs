@@ -1,7 +1,7 @@
 //! A heat map made of characters: a line per layer, a mark per expert.
 
 use super::LayerUsage;
-use crate::report::number::{count, decimal, percent, things};
+use crate::report::number::{count, decimal, percent};
 
 /// From a little to twice an even share and more; nothing at all is [`NONE`].
 const MARKS: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
@@ -22,14 +22,12 @@ const WIDTH: usize = 64;
 /// assert_eq!(marks(&[]), "");
 /// ```
 pub fn marks(layers: &[LayerUsage]) -> String {
-    let Some(first) = layers.first() else { return String::new() };
-    let most = layers.iter().map(|layer| layer.experts.len()).max().unwrap_or(0);
+    let Some(most) = layers.iter().map(|layer| layer.experts.len()).max() else { return String::new() };
     let width = most.clamp("experts".len(), WIDTH);
-    let tokens = things(first.tokens as usize, "token");
     let mut text = format!(
-        "Usage      {tokens}; a mark per expert: {NONE} none, ▄ an even share, █ twice that and more\n  \
-         {:<9}  {:<width$}  {:>7}  {:>7}  {:>7}  {:>7}  {:>4}  {:>10}\n",
-        "layer", "experts", "dropped", "entropy", "spread", "largest", "dead", "confidence",
+        "Usage      a mark for each expert: {NONE} none, ▄ an even share, █ twice that and more\n  \
+         {:<9}  {:<width$}  {:>9}  {:>7}  {:>7}  {:>7}  {:>7}  {:>4}  {:>10}\n",
+        "layer", "experts", "tokens", "dropped", "entropy", "spread", "largest", "dead", "confidence",
     );
     for layer in layers {
         let marks: Vec<char> = layer.experts.iter().map(|expert| mark(layer.relative_load(expert))).collect();
@@ -37,7 +35,8 @@ pub fn marks(layers: &[LayerUsage]) -> String {
         let first: String = lines.next().unwrap_or_default().iter().collect();
         let name = format!("{} {}", layer.stack.name(), layer.layer);
         text += &format!(
-            "  {name:<9}  {first:<width$}  {:>7}  {:>7}  {:>7}  {:>7}  {:>4}  {:>10}\n",
+            "  {name:<9}  {first:<width$}  {:>9}  {:>7}  {:>7}  {:>7}  {:>7}  {:>4}  {:>10}\n",
+            count(layer.tokens),
             percent(layer.drop_share(), 1),
             decimal(layer.load_entropy, 3),
             decimal(layer.load_variation, 2),
