@@ -30,11 +30,25 @@ pub(in crate::cli) struct GenerateOptions {
     pub(super) common: Common,
 }
 
-/// What is written on from: one of four.
+/// What is written on from.
 #[derive(Args)]
-#[group(id = "prompts_given", required = true, multiple = false, args = ["prompt", "prompts", "messages", "input"])]
 #[command(next_help_heading = "Input")]
 pub(super) struct InputOptions {
+    #[command(flatten)]
+    pub source: SourceOptions,
+    /// Put each prompt into the model's chat template, as what a user says
+    #[arg(long, conflicts_with_all = ["messages", "input"])]
+    pub chat: bool,
+    /// What the system says first in the chat
+    #[arg(long, value_name = "TEXT", requires = "chat", allow_hyphen_values = true)]
+    pub system: Option<String>,
+}
+
+/// Where it is: one of four.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+#[command(next_help_heading = "Input")]
+pub(super) struct SourceOptions {
     /// A prompt; may be given several times. - is all of standard input
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub prompt: Vec<String>,
@@ -47,12 +61,6 @@ pub(super) struct InputOptions {
     /// Ids: input_ids, and attention_mask where they are padded (on the left, without an encoder); needs no tokenizer
     #[arg(long, value_name = "IN.safetensors")]
     pub input: Option<PathBuf>,
-    /// Put each prompt into the model's chat template, as what a user says
-    #[arg(long, conflicts_with_all = ["messages", "input"])]
-    pub chat: bool,
-    /// What the system says first in the chat
-    #[arg(long, value_name = "TEXT", requires = "chat", allow_hyphen_values = true)]
-    pub system: Option<String>,
 }
 
 /// How far, and where it ends.
@@ -166,11 +174,13 @@ impl GenerateOptions {
                 Err(Error::Options { problem })
             }
             (true, false) => Ok(Show::Json),
-            (false, true) if self.input.input.is_some() => {
+            (false, true) if self.input.source.input.is_some() => {
                 Err(Error::Options { problem: "--stream shows text; leave it out with --input" })
             }
             (false, true) => Ok(Show::Stream),
-            (false, false) if io::stdout().is_terminal() && self.input.input.is_none() => Ok(Show::StreamOne),
+            (false, false) if io::stdout().is_terminal() && self.input.source.input.is_none() => {
+                Ok(Show::StreamOne)
+            }
             (false, false) => Ok(Show::Whole),
         }
     }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use mixlet_core::moe::CapacityRule;
 
-use super::options::{GenerateOptions, InputOptions};
+use super::options::{GenerateOptions, InputOptions, SourceOptions};
 use crate::error::{LmProblem, Result};
 use crate::models::ModelConfig;
 use crate::models::config::Block;
@@ -30,7 +30,7 @@ pub(super) enum Prompted {
 impl Prompted {
     /// Reads what the options name.
     pub fn read(options: &GenerateOptions, config: &ModelConfig) -> Result<Self> {
-        if let Some(path) = &options.input.input {
+        if let Some(path) = &options.input.source.input {
             let batch = read_batch(path, config.vocab)?;
             return Ok(Self::Ids(Prompts { sequences: batch.sequences, ids: batch.ids, real: batch.real }));
         }
@@ -100,7 +100,7 @@ enum Spoken {
 
 impl Spoken {
     fn read(options: &InputOptions) -> Result<Self> {
-        let InputOptions { prompt, prompts, messages, chat, system, .. } = options;
+        let InputOptions { source: SourceOptions { prompt, prompts, messages, .. }, chat, system } = options;
         if let Some(path) = messages {
             return Ok(Self::Chats(read_chats(path)?));
         }
