@@ -4,9 +4,9 @@ mod common;
 
 use common::bernoulli::{Bits, Parameters, posterior, statistics};
 use common::random::SplitMix;
-use mixlet_core::em::bernoulli::{Bernoulli, BernoulliPrior, BernoulliShape};
-use mixlet_core::em::{ActiveColumns, Lane, LatentClassModel, RowFacts, UNKNOWN, sweep};
-use mixlet_core::observations::row_words;
+use mixlet_core::em::bernoulli::{AbsentColumns, Bernoulli, BernoulliPrior, BernoulliShape};
+use mixlet_core::em::{ActiveColumns, EmError, Lane, LatentClassModel, RowFacts, UNKNOWN, sweep};
+use mixlet_core::observations::{PackedRows, row_words};
 
 struct Case {
     rows: usize,
@@ -15,7 +15,7 @@ struct Case {
     missing: f64,
 }
 
-const CASES: [Case; 11] = [
+const CASES: [Case; 13] = [
     Case { rows: 1, columns: 1, classes: 1, missing: 0.0 },
     Case { rows: 7, columns: 3, classes: 2, missing: 0.0 },
     Case { rows: 65, columns: 4, classes: 4, missing: 0.5 },
@@ -25,15 +25,21 @@ const CASES: [Case; 11] = [
     Case { rows: 1030, columns: 136, classes: 10, missing: 0.0 },
     Case { rows: 1030, columns: 133, classes: 10, missing: 0.2 },
     Case { rows: 70, columns: 200, classes: 16, missing: 0.9 },
+    Case { rows: 2100, columns: 20, classes: 3, missing: 0.01 },
+    Case { rows: 50, columns: 1100, classes: 3, missing: 0.05 },
     Case { rows: 80, columns: 70, classes: 17, missing: 0.0 },
     Case { rows: 80, columns: 70, classes: 40, missing: 0.3 },
 ];
 
+/// Whether complete rows have a mask too, and whether what is absent is listed.
+const WAYS: [(bool, bool); 4] = [(false, false), (true, false), (false, true), (true, true)];
+
 /// What the model says about rows, by both of its ways, next to what the formulas say.
-fn compare<T: Lane>(case: &Case, masked: bool, in_rows: f64, in_sums: f64) {
+fn compare<T: Lane>(case: &Case, (masked, listed): (bool, bool), in_rows: f64, in_sums: f64) {
     let Case { rows, columns, classes, missing } = *case;
-    let name =
-        format!("{rows} rows, {columns} columns, {classes} classes, {missing} missing, masked {masked}");
+    let name = format!(
+        "{rows} rows, {columns} columns, {classes} classes, {missing} missing, masked {masked}, listed {listed}"
+    );
     let mut random = SplitMix(rows as u64);
     let bits = Bits::random(rows, columns, classes, missing, &mut random);
     let parameters = Parameters::random(columns, classes, &mut random);
@@ -59,6 +65,11 @@ fn compare<T: Lane>(case: &Case, masked: bool, in_rows: f64, in_sums: f64) {
             Bernoulli::new(packed.rows(), classes, facts, prior, &mut memory, &mut tables).unwrap();
         model.set_probabilities(&parameters.shares, &parameters.flat()).unwrap();
         model.set_active(active).unwrap();
+        let mut offsets = vec![usize::MAX; rows + 1];
+        let mut absent = vec![u32::MAX; AbsentColumns::count(packed.rows())];
+        if listed {
+            model.set_absent(AbsentColumns::list(packed.rows(), &mut offsets, &mut absent).unwrap()).unwrap();
+        }
 
         let weight = |row: usize| facts.weights.map_or(1.0, |weights| weights[row]);
         let (mut responsibilities, mut expected_likelihood) = (Vec::new(), 0.0);
@@ -121,15 +132,56 @@ fn compare<T: Lane>(case: &Case, masked: bool, in_rows: f64, in_sums: f64) {
 #[test]
 fn single_precision_tables_agree_to_1e_4_in_a_row_and_1e_6_in_the_total() {
     for case in &CASES {
-        compare::<f32>(case, false, 1e-4, 1e-6);
-        compare::<f32>(case, true, 1e-4, 1e-6);
+        for ways in WAYS {
+            compare::<f32>(case, ways, 1e-4, 1e-6);
+        }
     }
 }
 
 #[test]
 fn double_precision_tables_agree_to_1e_9() {
     for case in &CASES {
-        compare::<f64>(case, false, 1e-9, 1e-9);
-        compare::<f64>(case, true, 1e-9, 1e-9);
+        for ways in WAYS {
+            compare::<f64>(case, ways, 1e-9, 1e-9);
+        }
     }
+}
+
+#[test]
+fn lists_of_other_rows_are_rejected() {
+    let rows = |values, present| PackedRows::new(2, 3, values).unwrap().with_present(present).unwrap();
+    let (few, more) = (rows(&[5, 0], &[7, 6]), rows(&[5, 0], &[7, 4]));
+    let (mut offsets, mut columns) = ([0; 3], [0; 2]);
+    let found = AbsentColumns::list(few, &mut offsets, &mut columns).unwrap_err();
+    let of_columns = EmError::Length { what: "absent columns", found: 2, expected: 1 };
+    assert_eq!(found, of_columns);
+    let listed = AbsentColumns::list(more, &mut offsets, &mut columns).unwrap();
+    let shape = BernoulliShape::of(few, 2);
+    let (mut memory, mut tables) = (vec![0.0; shape.parameters_len()], vec![0f32; shape.tables_len()]);
+    let (facts, prior) = (RowFacts::default(), BernoulliPrior::default());
+    let mut model = Bernoulli::new(few, 2, facts, prior, &mut memory, &mut tables).unwrap();
+    assert_eq!(model.set_absent(listed), Err(of_columns));
+    model.set_rows(more, facts).unwrap();
+    assert_eq!(model.set_absent(listed), Ok(()));
+}
+
+#[test]
+fn a_column_that_no_row_has_counts_for_nothing() {
+    // One value in forty: the second of the columns.
+    let (values, present) = (vec![0x5a_5a5a_5a58; 300], vec![0xff_ffff_fffd; 300]);
+    let rows = PackedRows::new(300, 40, &values).unwrap().with_present(&present).unwrap();
+    assert_eq!(AbsentColumns::few(rows), Some(300));
+    let (mut offsets, mut columns) = (vec![0; 301], vec![0; 300]);
+    let shape = BernoulliShape::of(rows, 3);
+    let (mut memory, mut tables) = (vec![0.0; shape.parameters_len()], vec![0f32; shape.tables_len()]);
+    let (facts, prior) = (RowFacts::default(), BernoulliPrior::default());
+    let mut model = Bernoulli::new(rows, 3, facts, prior, &mut memory, &mut tables).unwrap();
+    model.set_absent(AbsentColumns::list(rows, &mut offsets, &mut columns).unwrap()).unwrap();
+    model.set_random(&mut SplitMix(1));
+    let (mut sums, mut scratch) =
+        (vec![0.0; shape.statistics_len()], vec![0.0; model.shape().sweep_scratch_len()]);
+    sweep(&model, 0..300, &mut sums, &mut scratch).unwrap();
+    let present = &sums[shape.parameters_len()..];
+    assert_eq!(present[3..6], [0.0; 3]);
+    assert_eq!(present[6..9], sums[..3]);
 }

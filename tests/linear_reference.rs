@@ -116,7 +116,8 @@ fn a_run_may_be_split_at_panels_without_changing_a_bit() {
 struct Portable;
 
 impl Arith for Portable {
-    const FEW_ROUNDED: usize = 8;
+    const FEW_BF16: usize = 24;
+    const FEW_BYTES: usize = 8;
 
     fn fma(a: f32, b: f32, c: f32) -> f32 {
         a.mul_add(b, c)

@@ -11,6 +11,7 @@ use mixlet_core::moe::{ByPhase, CapacityRule, Policy, Priority, SoftmaxOver};
 use mixlet_runtime::models::checkpoint::write::SHARD_BYTES;
 use mixlet_runtime::models::config::{Block, Stack};
 use mixlet_runtime::models::forward::{Keep, Session, Side, Tokens, Trace};
+use mixlet_runtime::models::generate::Generation;
 use mixlet_runtime::models::quantize::{Only, Quantisation, quantize};
 use mixlet_runtime::models::routes::{Fingerprint, Place, Reading, Replay, Routes, RoutesWatch};
 use mixlet_runtime::models::tensor::Narrow;
@@ -294,10 +295,21 @@ fn routes_of_other_lengths_are_refused() {
     model.logits(&batch, &mut replay).unwrap();
     let error = model.logits(&batch, &mut replay).unwrap_err().to_string();
     assert!(error.ends_with("shorten the input or ask for fewer new ones"), "{error}");
-    // Sequences whose number changes cannot be recorded.
-    let mut watch = RoutesWatch::new(&model, 7);
-    model.logits(&batch, &mut watch).unwrap();
-    assert!(watch.finish().is_err());
+    // Sequences whose number changes cannot be recorded: samples of a prompt, and beams.
+    let Some((model, ..)) = golden("mixtral") else { return };
+    let ids: Vec<u32> = (3..9).collect();
+    for how in
+        [Generation { beams: 3, ..Generation::default() }, Generation { samples: 2, ..Generation::default() }]
+    {
+        let mut watch = RoutesWatch::new(&model, 1);
+        model.generate(Tokens { ids: &ids, real: None }, 1, how, &mut watch).unwrap();
+        let error = watch.finish().unwrap_err().to_string();
+        assert!(error.starts_with("sequences to record: ") && error.ends_with(", expected 1"), "{error}");
+    }
+    let (_, routes) = record(&model, &Batch { sequences: 1, ids: ids.clone(), ..Batch::default() });
+    let twice = Batch { sequences: 2, ids: ids.repeat(2), ..Batch::default() };
+    let error = model.logits(&twice, &mut Replay::new(routes)).unwrap_err().to_string();
+    assert_eq!(error, "recorded sequences: 1, expected 2");
 }
 
 #[test]
@@ -326,7 +338,8 @@ fn a_decoder_that_looks_ahead_is_refused_until_tokens_choose() {
         let batch = |ids: &[u32]| Batch { sequences: 1, ids: ids.to_vec(), ..Batch::default() };
         let error = model.logits(&batch(&ids), &mut ()).unwrap_err().to_string();
         assert!(error.starts_with(&format!("in layer 0 of the decoder {how}, which depends")), "{error}");
-        let error = model.generate(batch(&ids).tokens(), 1, Default::default()).unwrap_err().to_string();
+        let error =
+            model.generate(batch(&ids).tokens(), 1, Default::default(), &mut ()).unwrap_err().to_string();
         assert!(error.contains(how), "{error}");
 
         model.config.choose_by_token();

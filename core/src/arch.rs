@@ -17,8 +17,8 @@ pub mod x86;
 pub(crate) const LANES: usize = 16;
 /// Inputs that a call of [`int8_panel`] or [`int4_panel`] takes at most: their panel stays in a first-level cache.
 pub(crate) const DEPTH_INT8: usize = 256;
-/// Inputs that a call of [`bf16_panel`] is given, for the same reason.
-pub(crate) const DEPTH_BF16: usize = 128;
+/// Inputs that a call of [`bf16_panel`] is given: 128 would keep the panel in a first-level cache, but move sums twice as often.
+pub(crate) const DEPTH_BF16: usize = 256;
 /// Values of bf16 in a register, two for each sum.
 const STEP_BF16: usize = 2 * LANES;
 /// Values of int8 in a register, four for each sum.

@@ -41,9 +41,11 @@ pub trait Arith {
     /// Rows at the end of a run that are better served by dots than by a panel that is mostly empty.
     const FEW: usize = 12;
 
-    /// Rows at the end of a run of narrow weights, with rounded activations, that are better served by dots than by a
-    /// panel; all of them where there are no instructions for panels.
-    const FEW_ROUNDED: usize = usize::MAX;
+    /// The same with bf16 weights and rounded activations; all of them where there are no instructions for panels.
+    const FEW_BF16: usize = usize::MAX;
+
+    /// The same with weights of bytes, or halves of them.
+    const FEW_BYTES: usize = usize::MAX;
 
     /// `a · b + c`.
     fn fma(a: f32, b: f32, c: f32) -> f32;
@@ -110,6 +112,12 @@ pub trait Arith {
         sums: &mut Sums<W>,
     ) {
         arch::int4_panel::<Self, W>(x, w, sums);
+    }
+
+    /// Asks for values that will be read soon.
+    #[inline(always)]
+    fn prefetch<T>(values: &[T]) {
+        let _ = values;
     }
 
     /// `to[c][r] = from[r][c]`, four bytes each.
@@ -337,11 +345,11 @@ fn rounded<A: Arith>(
     mut scratch: Scratch<'_>,
 ) -> Result<(), ShapeError> {
     let mut panelled = 0;
-    if A::FEW_ROUNDED < PANEL {
-        // The instructions take four bytes at a time, and whole blocks where there is a scale for each.
-        let unit = if let Weights::Bf16(_) = weights { 2 } else { GROUP };
+    // The instructions take four bytes at a time, and whole blocks where there is a scale for each.
+    let (few, unit) = if let Weights::Bf16(_) = weights { (A::FEW_BF16, 2) } else { (A::FEW_BYTES, GROUP) };
+    if few < PANEL {
         let tail = x.rows() % PANEL;
-        panelled = match (x.columns().is_multiple_of(unit), tail <= A::FEW_ROUNDED) {
+        panelled = match (x.columns().is_multiple_of(unit), tail <= few) {
             (false, _) => 0,
             (true, true) => x.rows() - tail,
             (true, false) => x.rows(),

@@ -4,15 +4,16 @@
 //! `… -- shapes` and `… -- scale 100000 1000000 10000000` (rows) one of them. Every row is a process of its own. The data: MNIST test
 //! images from `../shared`, tiled, two bits in a hundred flipped; generated rows where they are absent.
 //!
-//! Measured on 2026-11-22, two cores of an AMD EPYC (AVX-512), release profile, little else running:
+//! Measured on 2026-11-22, two cores of an AMD EPYC (AVX-512), release profile; the rows with missing values and the f32
+//! beside them while other programs ran:
 //!
 //! ```text
 //! round                 CPU ms  wall ms  peak MB
 //! f32                    11.18    10.99     20.8
 //! f64                    17.33    16.74     22.6
-//! missing-1              20.00    19.69     30.7     (f32 in this run: 10.77)
-//! missing-10             21.12    20.68     30.6
-//! missing-30             21.74    21.08     30.5
+//! missing-1              14.78    14.19     33.1     (f32 in this run: 11.20 and 10.79)
+//! missing-10             22.49    21.50     30.9
+//! missing-30             25.04    24.88     30.8
 //! gemm                   61.99    59.53    203.7     (of the run of the first two lines)
 //!
 //! threads  wall ms a round
@@ -27,10 +28,24 @@
 //! ```
 //!
 //! A round with missing values looks up twice as many entries in both steps: values, and what is absent or present.
-//! Both steps are bound by the entries that a core loads, so that about twice the cost is what it comes to. Taking absent
-//! values one by one was tried: at one in a hundred it gained a tenth, at one in twenty nothing, for the ends of short
-//! loops are not foreseen. Adding one sum where a column is present in all of 64 rows took a fifth longer at one in a
-//! hundred, for the same reason.
+//! Both steps are bound by the entries that a core loads, so that about twice the cost is what it comes to. Where at most
+//! one value in 32 is absent, what rows lack is listed once and taken one by one: 13.9 ms at one in a hundred and 16.2 at
+//! three, where the tables take 20.8 (11.2 without missing values; one thread without shards, other programs running).
+//! Lists of ten in a hundred took 25.
+//!
+//! Tried for more than that, alone and on the same rows, and left:
+//!
+//! * One look-up for value and presence in the expectation. Four columns in 257 entries (`v + 17 a`): 7.5 ms at ten and
+//!   thirty in a hundred, where two look-ups of eight take 7.9 and 8.9. Five columns in 1024 (`v + 33 a`): 8.3 and 8.8.
+//!   Four columns with sums of single precision over the whole row: 6.8, but hundreds of such sums leave nothing of the
+//!   1e-4 that a row is promised. An entry costs one cycle from the first-level cache, two from the second.
+//! * Adding responsibilities to a bucket of the code of four or five columns, for ones and values present at once: not
+//!   built, for to read, add to and write a bucket was measured at 2.2 cycles in the first-level cache and 2.6 to 3 in the
+//!   second, so that the 160 to 200 of a row, with the unfolding, come to what 270 look-ups of 1.5 cycles cost.
+//! * Taking absent values one by one without lists. From the bits of a word as they are met it gained a tenth at one in
+//!   a hundred and nothing at one in twenty, for the ends of short loops are not foreseen. Writing the places of four
+//!   bits of every word, set or not, took as long as tables at one in a hundred (with the CPU's bit instructions 17 ms).
+//! * Adding one sum where a column is present in all of 64 rows: a fifth longer at one in a hundred, for the same reason.
 
 use std::error::Error;
 use std::fs::{self, File};
@@ -40,7 +55,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use flate2::read::GzDecoder;
-use mixlet_core::em::bernoulli::{Bernoulli, BernoulliPrior, BernoulliShape};
+use mixlet_core::em::bernoulli::{AbsentColumns, Bernoulli, BernoulliPrior, BernoulliShape};
 use mixlet_core::em::{FitSettings, Lane, LatentClassModel, RowFacts};
 use mixlet_core::observations::{PackedRows, row_words};
 use mixlet_runtime::threads::{self, Shards};
@@ -65,7 +80,7 @@ fn main() -> Outcome {
             shape_row(rows.parse()?, columns.parse()?, classes.parse()?)
         }
         ["rounds"] => rounds(&["f32", "f64", "gemm"]),
-        ["missing"] => rounds(&["f32", "missing-1", "missing-10", "missing-30"]),
+        ["missing"] => rounds(&["f32", "missing-1", "missing-3", "missing-10", "missing-30"]),
         ["threads"] => two_threads(),
         ["shapes"] => shapes(),
         ["scale", sizes @ ..] => scale(sizes),
@@ -188,6 +203,11 @@ fn packed<T: Lane>(rows: PackedRows<'_>, classes: usize) -> Outcome<Cost> {
         (vec![0.0; shape.parameters_len()], vec![T::default(); shape.tables_len()]);
     let prior = BernoulliPrior::default();
     let mut model = Bernoulli::new(rows, classes, RowFacts::default(), prior, &mut parameters, &mut tables)?;
+    let (mut offsets, mut columns);
+    if let Some(absent) = AbsentColumns::few(rows) {
+        (offsets, columns) = (vec![0; rows.rows() + 1], vec![0; absent]);
+        model.set_absent(AbsentColumns::list(rows, &mut offsets, &mut columns)?)?;
+    }
     model.set_random(&mut Pcg64Mcg::seed_from_u64(0));
     let mut shards = Shards::of_rows(rows.columns(), model.shape());
     let mut statistics = vec![0.0; shape.statistics_len()];

@@ -5,6 +5,7 @@
 //! the problem and the place is added once.
 
 mod array;
+mod eval;
 mod lm;
 mod mixture;
 mod model;
@@ -26,6 +27,7 @@ use crate::crowd::generate::CrowdSpecError;
 use crate::report::PictureError;
 
 pub use array::ArrayProblem;
+pub use eval::EvalProblem;
 pub use lm::{ConfigProblem, LmProblem, TensorProblem};
 pub use mixture::MixtureProblem;
 pub use model::ModelProblem;
@@ -150,6 +152,15 @@ pub enum Error {
         /// What is wrong with it.
         problem: TensorProblem,
     },
+    /// A file does not hold what a language model could be evaluated on.
+    Eval {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1; `None` if the whole file is meant.
+        line: Option<usize>,
+        /// What is wrong there.
+        problem: EvalProblem,
+    },
     /// There is no folder and no known model of a name.
     Preset {
         /// The name.
@@ -244,6 +255,8 @@ impl Error {
             Self::Model { path, problem } => write!(f, "{}: {problem}", path.display()),
             Self::Config { path, problem } => write!(f, "{}: {problem}", path.display()),
             Self::Tensor { path, problem } => write!(f, "{}: {problem}", path.display()),
+            Self::Eval { path, line: Some(line), problem } => write!(f, "{}:{line}: {problem}", Source(path)),
+            Self::Eval { path, line: None, problem } => write!(f, "{}: {problem}", Source(path)),
             Self::Preset { found } => write!(
                 f,
                 "there is no folder {}, nor a model of that name; `mixlet lm info presets` lists the names",

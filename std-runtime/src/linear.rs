@@ -17,8 +17,8 @@ use memory::with_memory;
 
 /// Rows of a block: a multiple of core's panels. Weights are read once per block.
 pub(crate) const BLOCK_ROWS: usize = 128;
-/// Bytes of weights that are worth a piece of their own.
-const LEAST_BYTES: usize = 1 << 16;
+/// Bytes of weights that are worth a piece of their own: they are read while a thread wakes up.
+const LEAST_BYTES: usize = 1 << 18;
 /// Pieces of outputs for each thread: more than one, as threads do not start together.
 const PIECES: usize = 4;
 
@@ -38,22 +38,49 @@ pub fn linear_forward(
     x: MatRef<'_>,
     out: MatMut<'_>,
 ) -> Result<(), ShapeError> {
-    let (rows, outputs) = (x.rows(), linear.weights().outputs());
-    let mut out = MatMut::new(out.into_values(), rows, outputs)?;
+    linears_forward(operands, x, [(linear, out.into_values())])
+}
+
+/// The products of the same rows with several matrices, each into its `[rows, outputs]`; threads share them as one.
+pub fn linears_forward<const N: usize>(
+    operands: Operands,
+    x: MatRef<'_>,
+    products: [(Linear<'_>, &mut [f32]); N],
+) -> Result<(), ShapeError> {
+    let rows = x.rows();
     if is_shared(rows.div_ceil(BLOCK_ROWS)) {
-        let values =
-            in_pieces(&[(linear, x)], outputs, linear.weights().bytes(), |linear, x, range, out| {
-                forward(linear.output_range(range)?, operands, x, out)
-            })?;
-        out.values().copy_from_slice(&values);
-        return Ok(());
+        return share_outputs(operands, x, products);
     }
-    let blocks = out.into_values().par_chunks_mut((BLOCK_ROWS * outputs).max(1)).enumerate();
-    blocks.with_max_len(1).try_for_each(|(block, out)| {
-        let start = block * BLOCK_ROWS;
-        let x = x.row_range(start..rows.min(start + BLOCK_ROWS))?;
-        forward(linear, operands, x, MatMut::new(out, x.rows(), outputs)?)
-    })
+    for (linear, out) in products {
+        let outputs = linear.weights().outputs();
+        let out = MatMut::new(out, rows, outputs)?.into_values();
+        let blocks = out.par_chunks_mut((BLOCK_ROWS * outputs).max(1)).enumerate();
+        blocks.with_max_len(1).try_for_each(|(block, out)| {
+            let start = block * BLOCK_ROWS;
+            let x = x.row_range(start..rows.min(start + BLOCK_ROWS))?;
+            forward(linear, operands, x, MatMut::new(out, x.rows(), outputs)?)
+        })?;
+    }
+    Ok(())
+}
+
+fn share_outputs<'a, const N: usize>(
+    operands: Operands,
+    x: MatRef<'a>,
+    products: [(Linear<'a>, &mut [f32]); N],
+) -> Result<(), ShapeError> {
+    let jobs = products.each_ref().map(|(linear, _)| {
+        let weights = linear.weights();
+        Job { what: *linear, x, columns: weights.outputs(), bytes: weights.bytes() }
+    });
+    let values =
+        in_pieces(&jobs, |linear, x, range, out| forward(linear.output_range(range)?, operands, x, out))?;
+    let mut left = values.as_slice();
+    for ((_, out), job) in products.into_iter().zip(&jobs) {
+        let own = left.split_off(..job.len()).unwrap_or_default();
+        MatMut::new(out, x.rows(), job.columns)?.values().copy_from_slice(own);
+    }
+    Ok(())
 }
 
 /// A product on this thread.
@@ -75,49 +102,80 @@ pub(crate) fn is_shared(blocks: usize) -> bool {
     threads > 1 && blocks < 2 * threads
 }
 
-/// The products of several matrices, each with its own rows, `columns` wide: threads share their outputs in pieces.
-///
-/// `work` fills a range of one job's columns; `bytes` is what all of a job reads. The result holds each job's
+/// What a matrix, or two of one shape, make of their own rows.
+pub(crate) struct Job<'a, W> {
+    /// The matrix.
+    pub what: W,
+    /// `[rows, inputs]`.
+    pub x: MatRef<'a>,
+    /// Outputs.
+    pub columns: usize,
+    /// Bytes of weights that are read.
+    pub bytes: usize,
+}
+
+/// Some columns of a job.
+struct Piece<'j, 'o, W> {
+    job: &'j Job<'j, W>,
+    columns: Range<usize>,
+    out: &'o mut [f32],
+}
+
+impl<W> Job<'_, W> {
+    fn len(&self) -> usize {
+        self.x.rows() * self.columns
+    }
+
+    /// The columns of a piece of so many bytes.
+    fn width(&self, bytes: usize) -> usize {
+        let pieces = self.bytes.div_ceil(bytes).max(1);
+        self.columns.div_ceil(pieces).next_multiple_of(TILE)
+    }
+}
+
+/// All jobs, whose outputs threads share in pieces: `work` fills a range of one job's columns. The result holds each job's
 /// `[rows, columns]`, one behind the other.
 pub(crate) fn in_pieces<W: Copy + Send + Sync>(
-    jobs: &[(W, MatRef<'_>)],
-    columns: usize,
-    bytes: usize,
+    jobs: &[Job<'_, W>],
     work: impl Fn(W, MatRef<'_>, Range<usize>, MatMut<'_>) -> Result<(), ShapeError> + Sync,
 ) -> Result<Vec<f32>, ShapeError> {
-    let all = (bytes * jobs.len() / LEAST_BYTES).clamp(1, PIECES * rayon::current_num_threads());
-    let width = columns.div_ceil(all.div_ceil(jobs.len().max(1))).next_multiple_of(TILE);
-    let rows: usize = jobs.iter().map(|(_, x)| x.rows()).sum();
-    let mut values = vec![0.0; rows * columns];
+    let bytes: usize = jobs.iter().map(|job| job.bytes).sum();
+    let bytes = bytes.div_ceil(PIECES * rayon::current_num_threads()).max(LEAST_BYTES);
+    let mut values = vec![0.0; jobs.iter().map(Job::len).sum()];
 
     // Each piece of a job's columns as a matrix of its own.
     let mut pieces = Vec::new();
     let mut left = values.as_mut_slice();
-    for &(what, x) in jobs {
-        let own = left.split_off_mut(..x.rows() * columns).unwrap_or_default();
-        let parts = own.chunks_mut((x.rows() * width).max(1)).enumerate();
-        pieces.extend(parts.map(|(nth, part)| (what, x, nth * width, part)));
+    for job in jobs {
+        let (width, own) = (job.width(bytes), left.split_off_mut(..job.len()).unwrap_or_default());
+        for (nth, out) in own.chunks_mut((job.x.rows() * width).max(1)).enumerate() {
+            let columns = nth * width..job.columns.min((nth + 1) * width);
+            pieces.push(Piece { job, columns, out });
+        }
     }
-    pieces.into_par_iter().with_max_len(1).try_for_each(|(what, x, start, part)| {
-        let range = start..columns.min(start + width);
-        work(what, x, range.clone(), MatMut::new(part, x.rows(), range.len())?)
+    pieces.into_par_iter().with_max_len(1).try_for_each(|Piece { job, columns, out }| {
+        let out = MatMut::new(out, job.x.rows(), columns.len())?;
+        work(job.what, job.x, columns, out)
     })?;
 
     // Pieces of single rows lie as they should.
-    if rows == jobs.len() || width >= columns {
-        return Ok(values);
-    }
-    let mut out = vec![0.0; rows * columns];
-    let (mut from, mut to) = (values.as_slice(), out.as_mut_slice());
-    for (_, x) in jobs {
-        let own = from.split_off(..x.rows() * columns).unwrap_or_default();
-        let to = to.split_off_mut(..x.rows() * columns).unwrap_or_default();
-        for (nth, part) in own.chunks((x.rows() * width).max(1)).enumerate() {
-            let range = nth * width..columns.min((nth + 1) * width);
-            for (row, part) in to.chunks_mut(columns).zip(part.chunks(range.len())) {
-                row[range.clone()].copy_from_slice(part);
-            }
+    let mut left = values.as_mut_slice();
+    for job in jobs {
+        let (width, own) = (job.width(bytes), left.split_off_mut(..job.len()).unwrap_or_default());
+        if job.x.rows() > 1 && width < job.columns {
+            side_by_side(own, job.columns, (job.x.rows(), width));
         }
     }
-    Ok(out)
+    Ok(values)
+}
+
+/// Matrices `[rows, width]`, one behind the other, become one `[rows, columns]`.
+fn side_by_side(values: &mut [f32], columns: usize, (rows, width): (usize, usize)) {
+    let pieces = values.to_vec();
+    for (nth, piece) in pieces.chunks(rows * width).enumerate() {
+        let range = nth * width..columns.min((nth + 1) * width);
+        for (row, piece) in values.chunks_mut(columns).zip(piece.chunks(range.len())) {
+            row[range.clone()].copy_from_slice(piece);
+        }
+    }
 }

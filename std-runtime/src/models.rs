@@ -15,8 +15,8 @@
 //!   [`compare`](mod@compare): a model beside the one it was made from.
 //! * [`usage`]: how experts are used. [`routes`]: what routers chose, kept and done again. [`look_ahead`]: routers that a decoder
 //!   cannot have.
-//! * [`info`]: how large a model is. [`presets`]: those of the literature. [`io`]: batches from files, results into them.
-//! * [`text`](mod@text): from text and chats to ids, and back.
+//! * [`info`]: how large a model is. [`memory`]: whether it fits. [`presets`]: those of the literature. [`io`]: batches from files, results into them.
+//! * [`text`](mod@text): from text and chats to ids, and back. [`eval`]: how well a model predicts, chooses, answers.
 //!
 //! *Why no file per architecture:* a model differs from its relatives by settings and by names. Both are data here, so
 //! that whatever is done to blocks (speed, training, quantisation) is done once.
@@ -25,6 +25,7 @@ pub mod batch;
 pub mod checkpoint;
 pub mod compare;
 pub mod config;
+pub mod eval;
 pub mod export;
 pub mod forward;
 pub mod generate;
@@ -33,6 +34,7 @@ pub mod io;
 mod layout;
 pub mod look_ahead;
 pub mod losses;
+pub mod memory;
 pub mod names;
 pub mod presets;
 pub mod quantize;

@@ -14,14 +14,18 @@ use mixlet_core::weights::Weights;
 use rayon::prelude::*;
 
 use crate::linear::memory::with_memory;
-use crate::linear::{self, BLOCK_ROWS, in_pieces, is_shared};
+use crate::linear::{self, BLOCK_ROWS, Job, in_pieces, is_shared};
 use crate::simd::{HiddenForward, LinearForward, multiply};
 
-/// A network and some of its rows.
-struct Block<'a> {
-    ffn: Ffn<'a>,
-    x: MatRef<'a>,
-    out: MatMut<'a>,
+/// A network and the rows it is applied to.
+#[derive(Debug)]
+pub struct NetworkRows<'a> {
+    /// The network.
+    pub ffn: Ffn<'a>,
+    /// `[rows, model_dim]`.
+    pub x: MatRef<'a>,
+    /// `[rows, model_dim]`.
+    pub out: MatMut<'a>,
 }
 
 /// Every expert over its run of rows, into `out` `[R, model_dim]`, which is written whole.
@@ -45,11 +49,32 @@ pub fn experts_forward(
     rows: GroupedRows<'_>,
     out: MatMut<'_>,
 ) -> Result<(), ExpertsError> {
-    let mut blocks = blocks(experts, rows, out)?;
+    let (x, model_dim) = (rows.rows(), experts.model_dim());
+    rows.check(&experts)?;
+    let mut left = MatMut::new(out.into_values(), x.rows(), model_dim)?.into_values();
+    let mut networks = Vec::with_capacity(experts.count().min(x.rows()));
+    for (expert, run) in rows.runs().enumerate().filter(|(_, run)| !run.is_empty()) {
+        let own = left.split_off_mut(..run.len() * model_dim).unwrap_or_default();
+        let out = MatMut::new(own, run.len(), model_dim)?;
+        networks.push(NetworkRows { ffn: experts.expert(expert)?, x: x.row_range(run)?, out });
+    }
+    networks_forward(operands, networks)
+}
+
+/// Networks of one shape, wherever their weights lie, each over its own rows.
+///
+/// Their work is shared as one: two networks of a row each keep more than two threads busy.
+pub fn networks_forward(operands: Operands, networks: Vec<NetworkRows<'_>>) -> Result<(), ExpertsError> {
+    let Some(shape) = networks.first().map(|first| first.ffn.shape(0)) else { return Ok(()) };
+    let mut blocks = Vec::with_capacity(networks.len());
+    for network in networks {
+        check(shape, network.ffn.shape(0))?;
+        cut(network, &mut blocks)?;
+    }
     if is_shared(blocks.len()) {
-        share_outputs(experts.shape(0), operands, &mut blocks)?;
+        share_outputs(shape, operands, &mut blocks)?;
     } else {
-        blocks.par_iter_mut().with_max_len(1).try_for_each(|block| forward(experts, operands, block))?;
+        blocks.par_iter_mut().with_max_len(1).try_for_each(|block| forward(operands, block))?;
     }
     Ok(())
 }
@@ -78,38 +103,44 @@ pub fn router_forward(
     linear::linear_forward(linear, Operands::Exact, tokens, logits)
 }
 
-/// The runs in blocks, each with its part of the output.
-fn blocks<'a>(
-    experts: Experts<'a>,
-    rows: GroupedRows<'a>,
-    out: MatMut<'a>,
-) -> Result<Vec<Block<'a>>, ExpertsError> {
-    let (x, model_dim) = (rows.rows(), experts.model_dim());
-    rows.check(&experts)?;
-    let mut left = MatMut::new(out.into_values(), x.rows(), model_dim)?.into_values();
-    let mut blocks = Vec::new();
-    for (expert, run) in rows.runs().enumerate() {
-        for start in run.clone().step_by(BLOCK_ROWS) {
-            let block = start..run.end.min(start + BLOCK_ROWS);
-            let (own, others) = std::mem::take(&mut left).split_at_mut(block.len() * model_dim);
-            left = others;
-            let out = MatMut::new(own, block.len(), model_dim)?;
-            blocks.push(Block { ffn: experts.expert(expert)?, x: x.row_range(block)?, out });
-        }
+/// Whether a network has the shape of the first.
+fn check(first: FfnShape, other: FfnShape) -> Result<(), ExpertsError> {
+    let length = |what, found, expected| ShapeError::Length { what, found, expected };
+    if other.gated != first.gated {
+        return Err(ExpertsError::Gate { expected: first.gated });
     }
-    Ok(blocks)
+    if other.model_dim != first.model_dim {
+        return Err(length("a network's row", other.model_dim, first.model_dim).into());
+    }
+    if other.ffn_dim != first.ffn_dim {
+        return Err(length("a network's hidden values", other.ffn_dim, first.ffn_dim).into());
+    }
+    Ok(())
+}
+
+/// A network's rows in blocks.
+fn cut<'a>(network: NetworkRows<'a>, blocks: &mut Vec<NetworkRows<'a>>) -> Result<(), ShapeError> {
+    let NetworkRows { ffn, x, out } = network;
+    let model_dim = ffn.down.weights().outputs();
+    let out = MatMut::new(out.into_values(), x.rows(), model_dim)?.into_values();
+    for (nth, out) in out.chunks_mut((BLOCK_ROWS * model_dim).max(1)).enumerate() {
+        let rows = nth * BLOCK_ROWS..x.rows().min((nth + 1) * BLOCK_ROWS);
+        let x = x.row_range(rows)?;
+        blocks.push(NetworkRows { ffn, x, out: MatMut::new(out, x.rows(), model_dim)? });
+    }
+    Ok(())
 }
 
 /// A block on this thread.
-fn forward(experts: Experts<'_>, operands: Operands, block: &mut Block<'_>) -> Result<(), ShapeError> {
-    let shape = experts.shape(block.x.rows());
-    let Block { ffn: Ffn { inner, down }, x, out } = block;
+fn forward(operands: Operands, block: &mut NetworkRows<'_>) -> Result<(), ShapeError> {
+    let NetworkRows { ffn, x, out } = block;
+    let (shape, Ffn { inner, down }) = (ffn.shape(x.rows()), *ffn);
     with_memory(shape.cache_len(), ffn_scratch_len(shape), |cache, mut scratch| {
         let mut cache = FfnCache::new(shape, cache)?;
         let (lent, own) = (cache.row_range(0..shape.rows)?, scratch.lend());
-        multiply(HiddenForward { inner: *inner, operands, x: *x, cache: lent, scratch: own })?;
+        multiply(HiddenForward { inner, operands, x: *x, cache: lent, scratch: own })?;
         multiply(LinearForward {
-            linear: *down,
+            linear: down,
             operands,
             x: cache.hidden.as_ref(),
             out: out.as_mut(),
@@ -119,14 +150,19 @@ fn forward(experts: Experts<'_>, operands: Operands, block: &mut Block<'_>) -> R
 }
 
 /// All blocks on all threads: hidden values in pieces, then outputs in pieces.
-fn share_outputs(shape: FfnShape, operands: Operands, blocks: &mut [Block<'_>]) -> Result<(), ShapeError> {
-    let Some(first) = blocks.first() else { return Ok(()) };
-    let bytes = first.ffn.down.weights().bytes();
-    let matrices = if shape.gated { 2 } else { 1 };
-
+fn share_outputs(
+    shape: FfnShape,
+    operands: Operands,
+    blocks: &mut [NetworkRows<'_>],
+) -> Result<(), ShapeError> {
     // Hidden values.
-    let jobs: Vec<_> = blocks.iter().map(|block| (block.ffn.inner, block.x)).collect();
-    let hidden = in_pieces(&jobs, shape.ffn_dim, matrices * bytes, |inner, x, range, mut out| {
+    let matrices = if shape.gated { 2 } else { 1 };
+    let mut jobs = Vec::with_capacity(blocks.len());
+    for NetworkRows { ffn: Ffn { inner, down }, x, .. } in blocks.iter() {
+        let bytes = matrices * down.weights().bytes();
+        jobs.push(Job { what: *inner, x: *x, columns: shape.ffn_dim, bytes });
+    }
+    let hidden = in_pieces(&jobs, |inner, x, range, mut out| {
         let shape = FfnShape { rows: x.rows(), ffn_dim: range.len(), ..shape };
         with_memory(shape.cache_len(), ffn_scratch_len(shape), |cache, scratch| {
             let mut cache = FfnCache::new(shape, cache)?;
@@ -139,14 +175,14 @@ fn share_outputs(shape: FfnShape, operands: Operands, blocks: &mut [Block<'_>]) 
 
     // Outputs.
     let mut left = hidden.as_slice();
-    let mut jobs = Vec::new();
+    let mut jobs = Vec::with_capacity(blocks.len());
     for block in blocks.iter() {
         let own = left.split_off(..block.x.rows() * shape.ffn_dim).unwrap_or_default();
-        jobs.push((block.ffn.down, MatRef::new(own, block.x.rows(), shape.ffn_dim)?));
+        let (down, x) = (block.ffn.down, MatRef::new(own, block.x.rows(), shape.ffn_dim)?);
+        jobs.push(Job { what: down, x, columns: shape.model_dim, bytes: down.weights().bytes() });
     }
-    let values = in_pieces(&jobs, shape.model_dim, bytes, |down, x, range, out| {
-        linear::forward(down.output_range(range)?, operands, x, out)
-    })?;
+    let values =
+        in_pieces(&jobs, |down, x, range, out| linear::forward(down.output_range(range)?, operands, x, out))?;
     let mut left = values.as_slice();
     for block in blocks {
         let own = left.split_off(..block.x.rows() * shape.model_dim).unwrap_or_default();

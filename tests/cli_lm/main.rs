@@ -2,6 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod routing;
 mod text;
 
 use std::fs;

@@ -5,7 +5,8 @@ use crate::common::columns::Rows;
 use crate::common::random::SplitMix;
 use crate::{SETTINGS, without_allocations};
 use mixlet_core::em::bernoulli::{
-    Bernoulli, BernoulliPrior, BernoulliShape, BernoulliStream, stream_scratch_len, stream_state_len,
+    AbsentColumns, Bernoulli, BernoulliPrior, BernoulliShape, BernoulliStream, stream_scratch_len,
+    stream_state_len,
 };
 use mixlet_core::em::categorical::{Categorical, CategoricalPrior, CategoricalShape};
 use mixlet_core::em::criteria::entropy;
@@ -30,12 +31,16 @@ fn binary_columns() {
         let mut posteriors = vec![0.0; 1100 * classes];
         let (mut state, mut row) = (vec![0.0; stream_state_len(shape)], vec![0.0; stream_scratch_len(shape)]);
         let mut scratch = vec![0.0; 100_000];
+        let (mut offsets, mut absent) = (vec![0; 1101], vec![0; AbsentColumns::count(packed.rows())]);
         without_allocations("binary columns", || {
             let (facts, prior) = (RowFacts::default(), BernoulliPrior::default());
             let mut model =
                 Bernoulli::new(packed.rows(), classes, facts, prior, &mut parameters, &mut tables).unwrap();
             model.set_random(&mut SplitMix(2));
             let of_sweep = &mut scratch[..model.shape().sweep_scratch_len()];
+            em::fit(&mut model, SETTINGS, &mut statistics, of_sweep).unwrap();
+            let absent = AbsentColumns::list(packed.rows(), &mut offsets, &mut absent).unwrap();
+            model.set_absent(absent).unwrap();
             em::fit(&mut model, SETTINGS, &mut statistics, of_sweep).unwrap();
             let of_step = &mut scratch[..stepwise::step_scratch_len(model.shape())];
             let size = stepwise::StepSize::default();

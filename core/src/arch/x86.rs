@@ -3,18 +3,19 @@
 //! *Why loops and no `map`:* a closure that is not inlined where `map` is compiled keeps each register in memory.
 
 use core::arch::x86_64::*;
-use core::mem::transmute;
 
-use half::{bf16, f16};
+use half::f16;
 
-use super::{LANES, RoundedRow, RoundedWeights4, STEP_BF16, STEP_INT4, STEP_INT8};
+use super::{RoundedRow, RoundedWeights4, STEP_INT4, STEP_INT8};
 use crate::linear::TILE;
 use crate::weights::GROUP;
 
+mod dots;
 mod exact;
 mod panels;
 mod row;
 
+pub use dots::{bf16_dots, f32_dots};
 pub use exact::{exact_bf16_dots, exact_int8_dots, f16_dots};
 pub use panels::{bf16_panel, int4_panel, int8_panel, transpose};
 pub use row::int4_row;
@@ -25,57 +26,8 @@ const SCALES_INT8: usize = STEP_INT8 / GROUP;
 const SCALES_INT4: usize = STEP_INT4 / GROUP;
 /// Bytes of weights that one step of int4 takes.
 const BYTES_INT4: usize = STEP_INT4 / 2;
-/// Bytes ahead that a stream of int4 asks for: measured from 256 to 4096.
-const AHEAD: usize = 512;
-
-/// `[m][n]`: `Σ x[m] · w[n]`, sixteen sums side by side.
-///
-/// # Safety
-/// The CPU must have `avx512f`.
-#[inline(never)]
-#[target_feature(enable = "avx512f")]
-pub fn f32_dots<const M: usize>(x: [&[f32]; M], w: [&[f32]; TILE]) -> [[f32; TILE]; M] {
-    let mut sums = [[_mm512_setzero_ps(); TILE]; M];
-    let whole = shortest(&x).min(shortest(&w)) / LANES;
-    let rest = w.iter().any(|w| w.len() > whole * LANES);
-    for step in 0..whole + usize::from(rest) {
-        let (mut values, mut weights) = ([_mm512_setzero_si512(); M], [_mm512_setzero_si512(); TILE]);
-        load_all::<f32, LANES, M>(&mut values, &x, step, whole);
-        load_all::<f32, LANES, TILE>(&mut weights, &w, step, whole);
-        for (sums, x) in sums.iter_mut().zip(&values) {
-            for (sum, w) in sums.iter_mut().zip(&weights) {
-                *sum = _mm512_fmadd_ps(_mm512_castsi512_ps(*x), _mm512_castsi512_ps(*w), *sum);
-            }
-        }
-    }
-    added(&sums)
-}
-
-/// [`super::bf16_dots`] by `vdpbf16ps`; subnormal numbers count as zero.
-///
-/// # Safety
-/// The CPU must have `avx512f`, `avx512bw` and `avx512bf16`.
-#[inline(never)]
-#[target_feature(enable = "avx512f,avx512bw,avx512bf16")]
-pub fn bf16_dots<const M: usize>(x: [&[bf16]; M], w: [&[bf16]; TILE]) -> [[f32; TILE]; M] {
-    let mut sums = [[_mm512_setzero_ps(); TILE]; M];
-    let whole = shortest(&x).min(shortest(&w)) / STEP_BF16;
-    let rest = w.iter().any(|w| w.len() > whole * STEP_BF16);
-    for step in 0..whole + usize::from(rest) {
-        let (mut values, mut weights) = ([_mm512_setzero_si512(); M], [_mm512_setzero_si512(); TILE]);
-        load_all::<bf16, STEP_BF16, M>(&mut values, &x, step, whole);
-        load_all::<bf16, STEP_BF16, TILE>(&mut weights, &w, step, whole);
-        for (sums, x) in sums.iter_mut().zip(&values) {
-            for (sum, w) in sums.iter_mut().zip(&weights) {
-                // SAFETY: both types are 64 bytes without invalid values.
-                let (x, w) =
-                    unsafe { (transmute::<__m512i, __m512bh>(*x), transmute::<__m512i, __m512bh>(*w)) };
-                *sum = _mm512_dpbf16_ps(*sum, x, w);
-            }
-        }
-    }
-    added(&sums)
-}
+/// Bytes ahead that a stream asks for where there is more to do than to read: measured from 256 to 4096.
+const AHEAD: usize = 1024;
 
 /// [`super::int8_dots`] by `vpdpbusd`.
 ///
@@ -134,7 +86,7 @@ pub fn int4_dots<const M: usize>(x: [RoundedRow<'_>; M], w: [RoundedWeights4<'_>
         for (((low, high), w_scale), (w, end)) in weights {
             let nibbles = load(nth(w.nibbles, &end.0, step, whole));
             if M == 1 {
-                prefetch(w.nibbles, step * BYTES_INT4);
+                prefetch(w.nibbles.as_ptr().wrapping_add(step * BYTES_INT4));
             }
             *low = _mm512_and_si512(nibbles, ones);
             *high = _mm512_and_si512(_mm512_srli_epi16::<4>(nibbles), ones);
@@ -255,11 +207,24 @@ fn whole_steps(rows: &[RoundedRow<'_>], step: usize) -> usize {
     rows.iter().fold(usize::MAX, |least, row| least.min(whole(row)))
 }
 
-/// Asks for what comes [`AHEAD`] bytes later in a row, or behind it.
+/// Asks for all values, line by line.
+#[inline(always)]
+pub fn prefetch_all<T>(values: &[T]) {
+    for line in (0..size_of_val(values)).step_by(64) {
+        let place = values.as_ptr().cast::<i8>().wrapping_add(line);
+        #[allow(unused_unsafe, reason = "safe since Rust 1.90 or so")]
+        // SAFETY: a prefetch reads nothing, wherever it points.
+        unsafe {
+            _mm_prefetch::<_MM_HINT_T0>(place)
+        };
+    }
+}
+
+/// Asks for what comes [`AHEAD`] bytes later, in the same row or behind it.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn prefetch(row: &[u8], place: usize) {
-    let ahead = row.as_ptr().wrapping_add(place + AHEAD);
+fn prefetch<T>(place: *const T) {
+    let ahead = place.cast::<u8>().wrapping_add(AHEAD);
     #[allow(unused_unsafe, reason = "safe since Rust 1.90 or so")]
     // SAFETY: a prefetch reads nothing, wherever it points.
     unsafe {

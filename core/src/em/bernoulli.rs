@@ -3,9 +3,10 @@
 //! Rows are bits, parameters `f64` in memory of the caller. Missing values contribute nothing. Sums over groups of
 //! columns are tabulated once a round and looked up, in `f32` or `f64`; sums over words and rows are `f64`.
 //!
-//! A sweep takes 120 kB of stack with `f32` tables, twice that with `f64`. Where memory is scarcer,
+//! A sweep takes 250 kB of stack with `f32` tables, half as much again with `f64`. Where memory is scarcer,
 //! [`BernoulliStream`] learns row by row.
 
+mod absent;
 mod columns;
 mod counts;
 mod shape;
@@ -14,6 +15,7 @@ mod tables;
 
 use core::ops::Range;
 
+pub use absent::AbsentColumns;
 use columns::BitColumns;
 pub use shape::{BernoulliPrior, BernoulliShape};
 pub use stream::{BernoulliStream, stream_scratch_len, stream_state_len};
@@ -52,6 +54,8 @@ pub struct Bernoulli<'a, T = f32> {
     facts: RowFacts<'a>,
     prior: BernoulliPrior,
     active: ActiveColumns<'a>,
+    /// What is absent, if it is taken one by one.
+    absent: Option<AbsentColumns<'a>>,
     /// `[classes]` class shares, then `[columns, classes]` probabilities of a one.
     parameters: &'a mut [f64],
     tables: &'a mut [T],
@@ -77,7 +81,7 @@ impl<'a, T: Lane> Bernoulli<'a, T> {
         shares.fill(1.0 / shape.classes as f64);
         probabilities.fill(0.5);
         let active = ActiveColumns::default();
-        let mut model = Self { rows, shape, facts, prior, active, parameters, tables };
+        let mut model = Self { rows, shape, facts, prior, active, absent: None, parameters, tables };
         model.tabulate();
         Ok(model)
     }
@@ -144,6 +148,17 @@ impl<'a, T: Lane> Bernoulli<'a, T> {
         check_length("tables", self.tables.len(), shape.tables_len())?;
         facts.check(rows.rows(), shape.classes)?;
         (self.rows, self.facts, self.shape) = (rows, facts, shape);
+        if self.absent.take().is_some() {
+            self.tabulate();
+        }
+        Ok(())
+    }
+
+    /// Lists what the rows lack, which is then taken one by one. Other rows need lists of their own.
+    pub fn set_absent(&mut self, absent: AbsentColumns<'a>) -> Result<(), EmError> {
+        absent.check(self.rows)?;
+        self.absent = self.shape.missing.then_some(absent);
+        self.tabulate();
         Ok(())
     }
 
@@ -171,7 +186,12 @@ impl<'a, T: Lane> Bernoulli<'a, T> {
             let (values, absence) =
                 tables.split_at_mut(if missing { tables.len() / 2 } else { tables.len() });
             tables::fill::<T, L>(values, columns, active, |column| logs_of_values(of_column(column)));
-            tables::fill::<T, L>(absence, columns, active, |column| logs_of_absence(of_column(column)));
+            let logs_of_absence = |column| logs_of_absence(of_column(column));
+            if self.absent.is_some() {
+                tables::fill_singly(absence.as_flattened_mut(), columns, active, logs_of_absence);
+            } else {
+                tables::fill::<T, L>(absence, columns, active, logs_of_absence);
+            }
         }
     }
 
@@ -181,7 +201,8 @@ impl<'a, T: Lane> Bernoulli<'a, T> {
 
     fn bits(&self) -> BitColumns<'_, T> {
         let classes = self.shape.classes;
-        BitColumns { rows: self.rows, classes, active: self.active, tables: aligned(self.tables) }
+        let (active, absent) = (self.active, self.absent);
+        BitColumns { rows: self.rows, classes, active, absent, tables: aligned(self.tables) }
     }
 }
 

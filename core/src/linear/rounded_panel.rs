@@ -77,6 +77,7 @@ fn bf16_panel<A: Arith, const W: usize>(
     let product = |inputs: Range<usize>, outputs: [usize; TILE], sums: &mut Sums<W>| {
         let x = panel.get(inputs.start * W * LANES..inputs.end * W * LANES).unwrap_or_default();
         let row = |output| weights.row(output).and_then(|row| row.get(inputs.clone())).unwrap_or_default();
+        next(outputs).for_each(|output| A::prefetch(row(output)));
         A::bf16_panel::<W>(x, outputs.map(row), sums);
     };
     walk::<A, W>((x.columns(), DEPTH_BF16), floats, out, product, |_| 1.0);
@@ -93,6 +94,7 @@ fn int8_panel<A: Arith, const W: usize>(
     let product = |inputs: Range<usize>, outputs: [usize; TILE], sums: &mut Sums<W>| {
         let row =
             |output| weights.values().row(output).and_then(|row| row.get(inputs.clone())).unwrap_or_default();
+        next(outputs).for_each(|output| A::prefetch(row(output)));
         A::int8_panel::<W>(blocks(rounded, inputs.clone()), outputs.map(row), sums);
     };
     let scale = |output| weights.scales().get(output).copied().unwrap_or(0.0);
@@ -118,9 +120,17 @@ fn int4_panel<A: Arith, const W: usize>(
                 .unwrap_or_default(),
             scales: weights.scales().row(output).and_then(|row| row.get(groups.clone())).unwrap_or_default(),
         };
+        next(outputs).for_each(|output| A::prefetch(row(output).nibbles));
         A::int4_panel::<W>(blocks(rounded, inputs.clone()), outputs.map(row), sums);
     };
     walk::<A, W>((x.columns(), DEPTH_INT8), floats, out, product, |_| 1.0);
+}
+
+/// The outputs of the next tile: their weights are asked for while those of this one are worked on, as the machine does not see
+/// by itself that each row goes on a row later.
+#[inline(always)]
+fn next(outputs: [usize; TILE]) -> impl Iterator<Item = usize> {
+    outputs.into_iter().map(|output| output + TILE)
 }
 
 /// The panel of some rows in int8, and the memory that is left.

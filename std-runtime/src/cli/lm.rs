@@ -1,8 +1,10 @@
 //! `mixlet lm`: language models.
 
 mod convert;
+mod eval;
 mod generate;
 mod info;
+mod loading;
 mod logits;
 mod quantize;
 mod routing;
@@ -20,6 +22,8 @@ pub(super) enum Command {
     Logits(logits::LogitsOptions),
     /// Write on from text, chats or ids
     Generate(generate::GenerateOptions),
+    /// How well a model predicts texts, picks choices, answers questions
+    Eval(eval::EvalOptions),
     /// Copy a model into mixlet's layout, which runs in place
     Import(convert::ConvertOptions),
     /// Copy a model into the layout of Hugging Face
@@ -34,6 +38,7 @@ impl Command {
             Self::Info(options) => info::run(options),
             Self::Logits(options) => logits::run(options),
             Self::Generate(options) => generate::run(options),
+            Self::Eval(options) => eval::run(options),
             Self::Import(options) => convert::import(options),
             Self::ExportHf(options) => convert::export(options),
             Self::Quantize(options) => quantize::run(options),

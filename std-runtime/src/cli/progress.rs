@@ -49,6 +49,14 @@ impl Progress {
         self.show("Writing", done, most, || format!("{} tokens, {speed:.1} a second", HumanCount(done)));
     }
 
+    /// Runs of a language model done, of so many, and the tokens they read.
+    pub fn evaluated(&mut self, done: u64, total: u64, tokens: u64) {
+        let speed = tokens as f64 / self.start.elapsed().as_secs_f64().max(1e-3);
+        self.show("Evaluating", done, total, || {
+            format!("{} of {}, {speed:.0} tokens/s", HumanCount(done), HumanCount(total))
+        });
+    }
+
     /// The line for work on several threads.
     pub fn shared(self) -> SharedProgress {
         SharedProgress(Mutex::new(self))

@@ -10,6 +10,7 @@ use mixlet_core::weights::{GROUP, WeightsError};
 
 use super::routes::RoutesProblem;
 use super::{Error, Quoted};
+use crate::models::memory::MemoryNeed;
 
 /// What can be wrong with a `config.json`.
 #[derive(Clone, Debug, PartialEq)]
@@ -278,6 +279,13 @@ pub enum LmProblem {
     OtherModel,
     /// Models are compared on sequences of which nothing is to be predicted.
     NoLabels,
+    /// A model needs more memory than there is.
+    Memory {
+        /// What it needs.
+        need: MemoryNeed,
+        /// Bytes it may take.
+        limit: u64,
+    },
     /// Routes are to be recorded of a model without routers.
     NoRouters,
     /// A router of the decoder looks at later tokens.
@@ -327,6 +335,7 @@ impl fmt::Display for LmProblem {
             Self::NothingToDecode => {
                 write!(f, "the decoder has nothing to read, expected decoder_input_ids or labels")
             }
+            Self::Memory { need, limit } => need.refused(*limit, f),
             Self::NoRouters => write!(f, "the model has no experts, so there are no choices to record"),
             Self::LooksAhead { layer, how } => write!(
                 f,

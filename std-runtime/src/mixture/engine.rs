@@ -1,6 +1,6 @@
 //! EM on rows of either family.
 
-use mixlet_core::em::bernoulli::{Bernoulli, BernoulliPrior, BernoulliShape};
+use mixlet_core::em::bernoulli::{AbsentColumns, Bernoulli, BernoulliPrior, BernoulliShape};
 use mixlet_core::em::categorical::{Categorical, CategoricalPrior, CategoricalShape};
 use mixlet_core::em::start::random_probabilities;
 use mixlet_core::em::{ActiveColumns, EmError, Fit, FitSettings, Lane, LatentClassModel, Round, RowFacts};
@@ -116,6 +116,11 @@ impl Engine<'_> {
         let (mut memory, mut tables) =
             (vec![0.0; shape.parameters_len()], vec![T::default(); shape.tables_len()]);
         let mut model = Bernoulli::new(bits, classes, facts, prior, &mut memory, &mut tables)?;
+        let (mut offsets, mut columns);
+        if let (true, Some(absent)) = (W::OF_ROUNDS, AbsentColumns::few(bits)) {
+            (offsets, columns) = (vec![0; bits.rows() + 1], vec![0; absent]);
+            model.set_absent(AbsentColumns::list(bits, &mut offsets, &mut columns)?)?;
+        }
         model.set_active(active)?;
         model.set(parameters)?;
         Ok(work.run(&mut model)?)
@@ -158,6 +163,8 @@ impl DenseModel for Categorical<'_> {
 /// Something to do with a model of either family.
 trait Work {
     type Output;
+    /// Whether it goes over the rows so often that listing what they lack pays.
+    const OF_ROUNDS: bool = false;
     fn run<M: DenseModel>(self, model: &mut M) -> Result<Self::Output, EmError>;
 }
 
@@ -199,6 +206,7 @@ struct Raise<'a> {
 
 impl Work for Raise<'_> {
     type Output = (Parameters, Fit);
+    const OF_ROUNDS: bool = true;
 
     fn run<M: DenseModel>(self, model: &mut M) -> Result<Self::Output, EmError> {
         let shape = model.shape();

@@ -1,5 +1,6 @@
 //! Some sequences with what is expected of them, run as a whole.
 
+use mixlet_core::linear::Operands;
 use mixlet_core::nn::IGNORED;
 
 use super::forward::{Session, Tokens, Wanted, Watch};
@@ -42,7 +43,7 @@ impl Batch {
 }
 
 impl Model {
-    /// The logits of every token, `[sequences, tokens, vocab]`.
+    /// The logits of every token, `[sequences, tokens, vocab]`; activations are not rounded, whatever the weights are.
     pub fn logits(&self, batch: &Batch, watch: &mut impl Watch) -> Result<Vec<f32>> {
         let shifted = match (&self.config.encoder, &batch.decoder_ids, &batch.labels) {
             (Some(_), None, Some(labels)) => Some(self.shift_right(labels, batch.sequences)),
@@ -55,7 +56,7 @@ impl Model {
             (Some(_), None) => return Err(LmProblem::NothingToDecode.into()),
         };
         let tokens = decoded.ids.len() / batch.sequences.max(1);
-        let mut session = Session::new(self, batch.sequences, tokens)?;
+        let mut session = Session::new(self, batch.sequences, tokens)?.with_operands(Operands::Exact);
         session.encode(batch.tokens(), watch)?;
         session.decode(decoded, watch)?;
         let mut logits = Vec::new();

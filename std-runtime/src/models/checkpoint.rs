@@ -154,6 +154,11 @@ impl Checkpoint {
         self.files.iter().find_map(|file| file.get(name))
     }
 
+    /// Bytes of the files.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.map.len() as u64).sum()
+    }
+
     /// Tensors that nobody has asked for.
     pub fn unused(&self) -> impl Iterator<Item = &str> {
         let names = self.files.iter().flat_map(TensorFile::names);

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 
 use mixlet_core::nn::IGNORED;
+use rayon::prelude::*;
 use serde::Serialize;
 
 use super::Model;
 use super::batch::Batch;
 use super::config::ModelConfig;
 use super::forward::{MixtureSeen, Side, Watch};
-use super::losses::cross_entropy;
+use super::losses::{cross_entropy, predicted};
 use crate::error::{LmProblem, Result};
 
 /// A model beside the one it was made from.
@@ -23,6 +24,10 @@ pub struct Comparison {
     pub perplexity: f64,
     /// By how much it is larger, as a fraction of the original's.
     pub change: f64,
+    /// Mean over labels of `Σ p · ln(p / q)`, in nats: `p` are the original's probabilities, `q` the other model's.
+    pub divergence: f64,
+    /// The share of labels for which both find the same id likeliest.
+    pub same_best: f64,
     /// Where routers send tokens; `None` for models without.
     pub routing: Option<RoutingAgreement>,
 }
@@ -48,15 +53,21 @@ pub fn compare(original: &Model, other: &Model, batches: &[Batch]) -> Result<Com
     }
     let mut count = 0.0;
     let (mut losses, mut agreement) = ([0.0; 2], Agreement::default());
+    let mut distance = Distance::default();
     for batch in batches {
         let targets = labels(&original.config, batch)?;
         let mut seen = [Choices::default(), Choices::default()];
-        for ((model, seen), sum) in [original, other].into_iter().zip(&mut seen).zip(&mut losses) {
+        let mut both = [const { Vec::new() }; 2];
+        for (((model, seen), sum), kept) in
+            [original, other].into_iter().zip(&mut seen).zip(&mut losses).zip(&mut both)
+        {
             let logits = model.logits(batch, seen)?;
             let loss = cross_entropy(&model.config, &targets, batch.sequences, &logits)?;
             *sum += loss.cross_entropy * loss.weight;
             count += loss.weight / 2.0;
+            *kept = logits;
         }
+        distance.add(&original.config, &predicted(&original.config, &targets, batch.sequences), &both);
         agreement.add(original, (batch, &targets), &seen);
     }
     if count == 0.0 {
@@ -68,6 +79,8 @@ pub fn compare(original: &Model, other: &Model, batches: &[Batch]) -> Result<Com
         original_perplexity,
         perplexity,
         change: perplexity / original_perplexity - 1.0,
+        divergence: distance.nats / count,
+        same_best: distance.same as f64 / count,
         routing: agreement.shares(),
     })
 }
@@ -87,6 +100,39 @@ pub fn labels(config: &ModelConfig, batch: &Batch) -> Result<Vec<u32>, LmProblem
 /// Whether a token is none of padding.
 fn is_real(batch: &Batch, token: usize) -> bool {
     batch.real.as_ref().and_then(|real| real.get(token)).is_none_or(|real| *real)
+}
+
+/// How far apart two models' probabilities are, summed over labels.
+#[derive(Default)]
+struct Distance {
+    nats: f64,
+    same: u64,
+}
+
+impl Distance {
+    fn add(&mut self, config: &ModelConfig, labels: &[u32], [original, other]: &[Vec<f32>; 2]) {
+        let rows = original.par_chunks_exact(config.vocab).zip(other.par_chunks_exact(config.vocab));
+        let wanted = rows.zip(labels).filter(|(_, label)| **label != IGNORED);
+        let each: Vec<(f64, bool)> = wanted.map(|(rows, _)| distance(rows)).collect();
+        self.nats += each.iter().map(|(nats, _)| nats).sum::<f64>();
+        self.same += each.iter().filter(|(_, same)| *same).count() as u64;
+    }
+}
+
+/// `Σ p · ln(p / q)` of the softmax of two rows, and whether their largest values stand at the same place.
+fn distance((original, other): (&[f32], &[f32])) -> (f64, bool) {
+    let [(most, log_sum), (other_most, other_log_sum)] = [original, other].map(|row| {
+        let most = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = row.iter().map(|logit| f64::from(logit - most).exp()).sum();
+        (most, f64::from(most) + sum.ln())
+    });
+    let part = |(p, q): (&f32, &f32)| {
+        let [p, q] = [f64::from(*p) - log_sum, f64::from(*q) - other_log_sum];
+        p.exp() * (p - q)
+    };
+    let nats = original.iter().zip(other).map(part).sum();
+    let place = |row: &[f32], most: f32| row.iter().position(|logit| *logit == most);
+    (nats, place(original, most) == place(other, other_most))
 }
 
 /// The experts of every token, mixture by mixture.

@@ -278,11 +278,27 @@ pub struct RouterLosses {
     pub z: f64,
     /// Over what shares are taken.
     pub over: LossScope,
+    /// Which choices count, and which probabilities.
+    pub counting: LossCounting,
 }
 
 impl RouterLosses {
     /// No router, no loss.
-    pub const NONE: Self = Self { balance: 0.0, z: 0.0, over: LossScope::None };
+    pub const NONE: Self =
+        Self { balance: 0.0, z: 0.0, over: LossScope::None, counting: LossCounting::Transformers5 };
+}
+
+/// What a load-balancing loss counts: transformers changed it between its versions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum LossCounting {
+    /// Choices before any is dropped, as the papers have it, and probabilities of all experts.
+    #[default]
+    #[value(name = "transformers-5")]
+    Transformers5,
+    /// Version 4.57: Switch's choices after dropping, dropped ones as choices of expert 0; GPT-OSS's probabilities are a softmax of
+    /// the gates, 0 where an expert was not chosen.
+    #[value(name = "transformers-4")]
+    Transformers4,
 }
 
 /// Over what the shares of a load-balancing loss are taken; layers are always joined first.

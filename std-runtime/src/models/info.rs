@@ -82,7 +82,7 @@ fn mixture(block: &Block) -> Option<&Experts> {
 }
 
 /// Experts that a token meets; where experts choose, its share of their places.
-fn experts_per_token(experts: &Experts) -> u32 {
+pub(super) fn experts_per_token(experts: &Experts) -> u32 {
     experts.router.policy.top_k().unwrap_or_else(|| look_ahead::experts_per_token(&experts.router))
 }
 

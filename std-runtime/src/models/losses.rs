@@ -1,15 +1,18 @@
 //! Losses: cross entropy, and what routers add to it.
 //!
-//! Routers' losses are counted as transformers 5 does: the layers of a stack are joined first, choices count before any is
-//! dropped. Switch takes shares by sequence, padding included; Mixtral's family over all tokens but padding.
+//! Routers' losses are counted as transformers does: the layers of a stack are joined first. Switch takes shares by sequence,
+//! padding included; Mixtral's family over all tokens but padding. What of a choice counts is a setting of the
+//! configuration, [`LossCounting`]: version 5, the default, counts choices before any is dropped.
+
+use std::borrow::Cow;
 
 use mixlet_core::moe::balance::{Calibration, LoadBalance};
 use mixlet_core::moe::logit_losses::{TokenLogits, z_loss_forward};
-use mixlet_core::moe::{RoutingCache, RoutingShape};
+use mixlet_core::moe::{Policy, RoutingCache, RoutingShape};
 use mixlet_core::nn::{CrossEntropy, IGNORED, Loss, Targets, cross_entropy_forward};
 
 use super::batch::Batch;
-use super::config::{Block, Experts, LossScope, ModelConfig, Stack};
+use super::config::{Block, Experts, LossCounting, LossScope, ModelConfig, Stack};
 use super::forward::{Side, Trace, TracedMixture};
 use crate::error::Result;
 
@@ -44,8 +47,10 @@ pub fn losses(config: &ModelConfig, batch: &Batch, logits: &[f32], trace: &Trace
     let stacks = config.encoder.iter().map(|stack| (Side::Encoder, stack));
     let mut routers = Vec::new();
     for (side, stack) in stacks.chain([(Side::Decoder, &config.decoder)]) {
-        let mixtures: Vec<_> = trace.mixtures.iter().filter(|mixture| mixture.side == side).collect();
         if let (Some(experts), true) = (experts(stack), counts(config, stack)) {
+            let of_stack = trace.mixtures.iter().filter(|mixture| mixture.side == side);
+            let counted = of_stack.map(|mixture| counted(config, experts, mixture));
+            let mixtures: Vec<_> = counted.collect();
             let joined = Joined::new(config.router_losses.over, batch, experts, &mixtures);
             routers.push(joined.loss(side, experts)?);
         }
@@ -55,18 +60,23 @@ pub fn losses(config: &ModelConfig, batch: &Batch, logits: &[f32], trace: &Trace
     Ok(Some(Losses { cross_entropy, routers, total: cross_entropy + added }))
 }
 
-/// The mean cross entropy of the labels. A decoder alone predicts each label from the tokens before it.
+/// The mean cross entropy of the labels.
 pub(super) fn cross_entropy(
     config: &ModelConfig,
     labels: &[u32],
     sequences: usize,
     logits: &[f32],
 ) -> Result<Loss> {
-    let len = (labels.len() / sequences.max(1)).max(1);
-    let next = labels.chunks(len).flat_map(|row| row[1..].iter().copied().chain([IGNORED]));
-    let labels: Vec<u32> = if config.encoder.is_none() { next.collect() } else { labels.to_vec() };
+    let labels = predicted(config, labels, sequences);
     let targets = Targets { labels: &labels, loss_mask: None };
     Ok(cross_entropy_forward(CrossEntropy::plain(config.vocab), targets, logits)?)
+}
+
+/// The label that each row of logits predicts: a decoder alone predicts each from the tokens before it.
+pub(super) fn predicted(config: &ModelConfig, labels: &[u32], sequences: usize) -> Vec<u32> {
+    let len = (labels.len() / sequences.max(1)).max(1);
+    let next = labels.chunks(len).flat_map(|row| row[1..].iter().copied().chain([IGNORED]));
+    if config.encoder.is_none() { next.collect() } else { labels.to_vec() }
 }
 
 /// The mixtures of a stack, which are alike.
@@ -87,6 +97,43 @@ fn counts(config: &ModelConfig, stack: &Stack) -> bool {
     }
 }
 
+/// What counts of a mixture.
+struct Counted<'a> {
+    logits: &'a [f32],
+    probabilities: Cow<'a, [f32]>,
+    chosen: Cow<'a, [u32]>,
+}
+
+fn counted<'a>(config: &ModelConfig, experts: &Experts, mixture: &'a TracedMixture) -> Counted<'a> {
+    let TracedMixture { logits, probabilities, chosen, gates, .. } = mixture;
+    let mut counted =
+        Counted { logits, probabilities: Cow::Borrowed(probabilities), chosen: Cow::Borrowed(chosen) };
+    if config.router_losses.counting == LossCounting::Transformers4 {
+        if config.router_losses.over == LossScope::Sequences {
+            let kept = |(expert, gate): (&u32, &f32)| if *gate == 0.0 { 0 } else { *expert };
+            counted.chosen = chosen.iter().zip(gates).map(kept).collect();
+        }
+        if matches!(experts.router.policy, Policy::SoftmaxAfterTopK { .. }) {
+            counted.probabilities = softmax_of_gates(mixture).into();
+        }
+    }
+    counted
+}
+
+/// `[tokens, experts]`: the softmax of each token's gates, 0 where an expert was not chosen.
+fn softmax_of_gates(mixture: &TracedMixture) -> Vec<f32> {
+    let mut out = vec![0.0; mixture.logits.len()];
+    let top_k = mixture.chosen.len() * mixture.experts / mixture.logits.len().max(1);
+    let tokens = mixture.chosen.chunks(top_k.max(1)).zip(mixture.gates.chunks(top_k.max(1)));
+    for (row, (chosen, gates)) in out.chunks_mut(mixture.experts).zip(tokens) {
+        chosen.iter().zip(gates).for_each(|(expert, gate)| row[*expert as usize] = *gate);
+        row.iter_mut().for_each(|gate| *gate = gate.exp());
+        let sum: f32 = row.iter().sum();
+        row.iter_mut().for_each(|gate| *gate /= sum);
+    }
+    out
+}
+
 /// The tokens of all layers of a stack as one run of tokens.
 struct Joined {
     shape: RoutingShape,
@@ -97,7 +144,7 @@ struct Joined {
 }
 
 impl Joined {
-    fn new(over: LossScope, batch: &Batch, experts: &Experts, mixtures: &[&TracedMixture]) -> Self {
+    fn new(over: LossScope, batch: &Batch, experts: &Experts, mixtures: &[Counted<'_>]) -> Self {
         let count = experts.router.experts as usize;
         let tokens = mixtures.first().map_or(0, |mixture| mixture.logits.len() / count);
         // By sequence, then by layer; or by layer alone.
@@ -118,7 +165,7 @@ impl Joined {
         };
         Self {
             shape,
-            logits: interleaved(runs, mixtures, |mixture| &mixture.logits),
+            logits: interleaved(runs, mixtures, |mixture| mixture.logits),
             probabilities: interleaved(runs, mixtures, |mixture| &mixture.probabilities),
             chosen: interleaved(runs, mixtures, |mixture| &mixture.chosen),
             real: real.map(|real| real.repeat(mixtures.len())),
@@ -145,14 +192,14 @@ impl Joined {
 /// The first of so many runs of every layer, then the second of every layer, and so on.
 fn interleaved<T: Copy>(
     runs: usize,
-    mixtures: &[&TracedMixture],
-    part: impl Fn(&TracedMixture) -> &Vec<T>,
+    mixtures: &[Counted<'_>],
+    part: impl for<'a> Fn(&'a Counted<'_>) -> &'a [T],
 ) -> Vec<T> {
     let run = |nth: usize| {
         mixtures
             .iter()
-            .map(|mixture| part(mixture))
-            .flat_map(move |values| {
+            .flat_map(|mixture| {
+                let values = part(mixture);
                 let len = values.len() / runs.max(1);
                 values[nth * len..(nth + 1) * len].iter().copied()
             })

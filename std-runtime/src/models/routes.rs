@@ -80,21 +80,21 @@ impl Routes {
 #[derive(Clone, Debug)]
 pub struct RoutesWatch {
     routes: Routes,
-    /// Tokens of a run that are no multiple of the sequences.
-    uneven: Option<usize>,
+    /// Sequences of a run that are not as many as in the others.
+    others: Option<usize>,
 }
 
 impl RoutesWatch {
-    /// For so many sequences, which must stay as many: beams cannot be recorded.
+    /// For so many sequences, which must stay as many: beams and samples cannot be recorded.
     pub fn new(model: &Model, sequences: usize) -> Self {
         let fingerprint = Fingerprint::of(model);
-        Self { routes: Routes { fingerprint, sequences, mixtures: BTreeMap::new() }, uneven: None }
+        Self { routes: Routes { fingerprint, sequences, mixtures: BTreeMap::new() }, others: None }
     }
 
     /// What was seen; an error if the number of sequences changed on the way, or no router was asked.
     pub fn finish(self) -> Result<Routes> {
-        let (what, expected) = ("tokens of the recorded sequences", self.routes.sequences);
-        match self.uneven {
+        let (what, expected) = ("sequences to record", self.routes.sequences);
+        match self.others {
             Some(found) => Err(LmProblem::Length { what, found, expected }.into()),
             None if self.routes.mixtures.is_empty() => Err(LmProblem::NoRouters.into()),
             None => Ok(self.routes),
@@ -106,8 +106,8 @@ impl Watch for RoutesWatch {
     fn mixture(&mut self, side: Side, layer: usize, seen: &MixtureSeen<'_>) {
         let (routing, chosen) = (seen.routed.routing, seen.routed.cache.chosen);
         let (tokens, sequences) = (routing.tokens(), self.routes.sequences);
-        if sequences == 0 || !tokens.is_multiple_of(sequences) {
-            self.uneven = Some(tokens);
+        if seen.sequences != sequences {
+            self.others = Some(seen.sequences);
             return;
         }
         let known = self.routes.mixtures.entry((side, layer)).or_default();

@@ -191,7 +191,8 @@ mod x86 {
     impl Arith for Avx512Dot {
         const WIDE: bool = true;
         const FEW: usize = 40;
-        const FEW_ROUNDED: usize = 8;
+        const FEW_BF16: usize = 24;
+        const FEW_BYTES: usize = 8;
 
         #[inline(always)]
         fn fma(a: f32, b: f32, c: f32) -> f32 {
@@ -263,6 +264,11 @@ mod x86 {
         ) {
             // SAFETY: as above.
             unsafe { x86::int4_panel(x, w, sums) }
+        }
+
+        #[inline(always)]
+        fn prefetch<T>(values: &[T]) {
+            x86::prefetch_all(values);
         }
 
         #[inline(always)]

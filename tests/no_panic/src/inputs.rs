@@ -2,7 +2,7 @@
 
 use mixlet_core::activation::Activation;
 use mixlet_core::arch::{RoundedPanel, RoundedRow, RoundedWeights4};
-use mixlet_core::em::bernoulli::{Bernoulli, BernoulliPrior, BernoulliShape, BernoulliStream};
+use mixlet_core::em::bernoulli::{AbsentColumns, Bernoulli, BernoulliPrior, BernoulliShape, BernoulliStream};
 use mixlet_core::em::categorical::{Categorical, CategoricalPrior, CategoricalShape};
 use mixlet_core::em::dawid_skene::{DawidSkene, DawidSkeneShape, Prior};
 use mixlet_core::em::one_coin::{OneCoin, OneCoinSettings};
@@ -248,6 +248,7 @@ made! {
     };
     [] Codes<'_>: checked(Self::new(any(), any()));
     [] Column: Self::default();
+    [] AbsentColumns<'_>: checked(Self::list(any(), any(), any()));
     [T: Lane] Bernoulli<'_, T>: checked(Self::new(any(), any(), any(), any(), any(), any()));
     [] BernoulliStream<'_>: checked(Self::new(any(), any(), any(), any(), any()));
     [] Categorical<'_>: checked(Self::new(any(), any(), any(), any(), any(), any()));

@@ -54,7 +54,8 @@ impl Widen for i8 {
 #[inline(never)]
 #[target_feature(enable = "avx512f")]
 pub fn f16_dots(x: &[f32], w: [&[f16]; TILE]) -> [f32; TILE] {
-    dots(x, w)
+    // SAFETY: the caller's.
+    unsafe { dots(x, w) }
 }
 
 /// [`f16_dots`] with bf16.
@@ -64,7 +65,8 @@ pub fn f16_dots(x: &[f32], w: [&[f16]; TILE]) -> [f32; TILE] {
 #[inline(never)]
 #[target_feature(enable = "avx512f")]
 pub fn exact_bf16_dots(x: &[f32], w: [&[bf16]; TILE]) -> [f32; TILE] {
-    dots(x, w)
+    // SAFETY: the caller's.
+    unsafe { dots(x, w) }
 }
 
 /// [`f16_dots`] with the values of int8.
@@ -74,28 +76,33 @@ pub fn exact_bf16_dots(x: &[f32], w: [&[bf16]; TILE]) -> [f32; TILE] {
 #[inline(never)]
 #[target_feature(enable = "avx512f")]
 pub fn exact_int8_dots(x: &[f32], w: [&[i8]; TILE]) -> [f32; TILE] {
-    dots(x, w)
+    // SAFETY: the caller's.
+    unsafe { dots(x, w) }
 }
 
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn dots<E: Widen>(x: &[f32], w: [&[E]; TILE]) -> [f32; TILE] {
-    let mut sums = [[_mm512_setzero_ps(); TILE]];
+/// *Why it names no instructions:* only so may it be told to be inlined.
+///
+/// # Safety
+/// The CPU must have `avx512f`, and the caller must say so.
+#[inline(always)]
+unsafe fn dots<E: Widen>(x: &[f32], w: [&[E]; TILE]) -> [f32; TILE] {
     let whole = shortest(&w).min(x.len()) / LANES;
-    for step in 0..x.len().div_ceil(LANES) {
-        let mut values = [_mm512_setzero_si512()];
-        load_all::<f32, LANES, 1>(&mut values, &[x], step, whole);
-        for (sum, w) in sums.as_flattened_mut().iter_mut().zip(&w) {
-            let weights = if step < whole {
-                // SAFETY: `step` is below the number of whole steps.
-                unsafe { E::widen(w.as_ptr().add(step * LANES)) }
-            } else {
-                // SAFETY: the array holds sixteen.
-                unsafe { E::widen(padded::<E, LANES>(w, step * LANES).as_ptr()) }
-            };
-            *sum = _mm512_fmadd_ps(_mm512_castsi512_ps(values[0]), weights, *sum);
+    // SAFETY: the caller's; a row has each of its whole steps, and what is padded has sixteen values.
+    unsafe {
+        let mut sums = [[_mm512_setzero_ps(); TILE]];
+        for step in 0..x.len().div_ceil(LANES) {
+            let mut values = [_mm512_setzero_si512()];
+            load_all::<f32, LANES, 1>(&mut values, &[x], step, whole);
+            for (sum, w) in sums.as_flattened_mut().iter_mut().zip(&w) {
+                let weights = if step < whole {
+                    E::widen(w.as_ptr().add(step * LANES))
+                } else {
+                    E::widen(padded::<E, LANES>(w, step * LANES).as_ptr())
+                };
+                *sum = _mm512_fmadd_ps(_mm512_castsi512_ps(values[0]), weights, *sum);
+            }
         }
+        let [sums] = added(&sums);
+        sums
     }
-    let [sums] = added(&sums);
-    sums
 }

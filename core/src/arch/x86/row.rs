@@ -77,7 +77,7 @@ fn tile(steps: &[Prepared], nibbles: [&[u8]; TILE], scales: [&[f16]; TILE]) -> [
             let x_scale = _mm512_castsi512_ps(load(x_scale));
             let place = (block * STEPS + nth) * BYTES_INT4;
             for ((sum, nibbles), widened) in sums.as_flattened_mut().iter_mut().zip(&nibbles).zip(&widened) {
-                prefetch(nibbles, place);
+                prefetch(nibbles.as_ptr().wrapping_add(place));
                 // SAFETY: a row of the matrix has as many steps as are prepared; the load needs no alignment.
                 let nibbles = unsafe { _mm512_loadu_si512(nibbles.as_ptr().add(place).cast()) };
                 let low = _mm512_and_si512(nibbles, ones);

@@ -3,6 +3,7 @@
 use core::hint::black_box;
 use core::ops::Range;
 
+use super::absent::AbsentColumns;
 use super::counts::{ROWS, Subsets, WORDS, transpose};
 use super::tables::{GROUPS, Group, entry};
 use crate::em::ActiveColumns;
@@ -20,6 +21,8 @@ pub(super) struct BitColumns<'a, T> {
     pub rows: PackedRows<'a>,
     pub classes: usize,
     pub active: ActiveColumns<'a>,
+    /// What is absent, if it is taken one by one; the tables of absence then start with `[columns, lanes]`.
+    pub absent: Option<AbsentColumns<'a>>,
     /// `[blocks, planes, entries, lanes]`: of the values and, where they may be missing, of what is absent.
     pub tables: &'a [T],
 }
@@ -78,7 +81,7 @@ impl<'a> Plane<'a> {
                 let mut both = sum(self.looked_up(*first), tables);
                 add(&mut both, &sum(self.looked_up(*second), others));
                 // Otherwise the compiler would take the registers of single precision by halves.
-                add_wide(&mut wide, &black_box(both));
+                add_wide(&mut wide, &black_box(Aligned(both)).0);
             }
             add(log_joint, &wide);
         }
@@ -196,6 +199,10 @@ impl<T: Lane, const L: usize> LaneColumns<L> for BitColumns<'_, T> {
     #[inline(always)]
     fn add_logs(&self, block: LaneBlock, rows: Range<usize>, log_joints: &mut [[f64; L]]) {
         for nth in 0..self.planes() {
+            if let (1, Some(absent)) = (nth, self.absent) {
+                let logs = self.tables::<L>(block, nth).as_flattened();
+                return absent.of_rows(rows).add_logs(logs, block, log_joints);
+            }
             let plane = self.plane(nth, rows.clone());
             let (words, last) = self.tables::<L>(block, nth).as_chunks::<GROUPS>();
             let (passes, others) = words.as_chunks::<PASS>();
@@ -226,6 +233,9 @@ impl<T: Lane, const L: usize> LaneColumns<L> for BitColumns<'_, T> {
     ) {
         let columns = self.rows.columns();
         for (nth, counts) in counts.chunks_exact_mut((columns * self.classes).max(1)).enumerate() {
+            if let (1, Some(absent)) = (nth, self.absent) {
+                return absent.of_rows(rows).add_present(self.classes, (block, responsibilities), counts);
+            }
             let plane = self.plane(nth, rows.clone());
             for start in (0..plane.words).step_by(SPAN) {
                 let span = start..plane.words.min(start + SPAN);

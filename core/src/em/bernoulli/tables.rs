@@ -72,6 +72,20 @@ pub(super) fn fill<T: Lane, const L: usize>(
     }
 }
 
+/// Fills an entry for every column with what a one adds.
+#[inline(always)]
+pub(super) fn fill_singly<T: Lane, const L: usize>(
+    entries: &mut [[T; L]],
+    columns: usize,
+    active: ActiveColumns<'_>,
+    logs: impl Fn(usize) -> [[f64; L]; 2],
+) {
+    for (column, entry) in entries.iter_mut().enumerate().take(columns) {
+        let [_, one] = if active.contains(column) { logs(column) } else { [[0.0; L]; 2] };
+        *entry = narrow(&one);
+    }
+}
+
 /// The sums of half a group, place by place: twice as many entries with each.
 #[inline(always)]
 fn half_sums<const L: usize>(logs: impl Fn(usize) -> Option<[[f64; L]; 2]>) -> [[f64; L]; HALF] {

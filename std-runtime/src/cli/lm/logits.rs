@@ -7,14 +7,15 @@ use clap::Args;
 use serde::Serialize;
 
 use super::super::output::{Lines, check_paths, log, print, print_json};
+use super::loading::LoadOptions;
 use super::routing::{RoutingOptions, RoutingSeen};
 use crate::cli::Common;
 use crate::error::Result;
-use crate::models::config::LossScope;
-use crate::models::forward::{Keep, Side, Trace};
+use crate::models::config::{LossCounting, LossScope};
+use crate::models::forward::{Keep, Side, Trace, Wanted};
 use crate::models::io::{Named, read_batch, write_tensors};
 use crate::models::losses::{Losses, RouterLoss, losses};
-use crate::models::{Batch, Model};
+use crate::models::{Batch, Model, ModelConfig};
 use crate::report::number::{decimal, things};
 
 /// Everything `mixlet lm logits` takes.
@@ -33,8 +34,13 @@ pub(in crate::cli) struct LogitsOptions {
     /// Write the hidden states of every layer, too
     #[arg(long, help_heading = "Output")]
     hidden: bool,
+    /// How routers' losses are counted
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = LossCounting::Transformers5, help_heading = "Output")]
+    router_losses: LossCounting,
     #[command(flatten)]
     routing: RoutingOptions,
+    #[command(flatten)]
+    load: LoadOptions,
     #[command(flatten)]
     common: Common,
 }
@@ -83,10 +89,12 @@ pub(super) fn run(options: &LogitsOptions) -> Result<()> {
     check_paths(&inputs, &outputs, options.common.json)?;
     options.common.start()?;
     let clock = Instant::now();
-    let imported = Model::import(&options.model)?;
+    let config = ModelConfig::read(&options.model)?;
+    let batch = read_batch(&options.input, config.vocab)?;
+    let imported = options.load.import(&options.model, batch.reading(&config), Wanted::All)?;
     let mut model = imported.model;
+    model.config.router_losses.counting = options.router_losses;
     options.routing.settle(&mut model.config);
-    let batch = read_batch(&options.input, model.config.vocab)?;
     let read = clock.elapsed().as_secs_f64();
     let clock = Instant::now();
     let keep = if options.hidden { Keep::All } else { Keep::Routing };

@@ -186,7 +186,7 @@ pub(super) fn gated(keys: Keys<'_>) -> Result<FfnKind, ConfigProblem> {
 
 pub(super) fn balance(keys: Keys<'_>, default: f64) -> Result<RouterLosses, ConfigProblem> {
     let balance = keys.number("router_aux_loss_coef", default)?;
-    Ok(RouterLosses { balance, z: 0.0, over: LossScope::Tokens })
+    Ok(RouterLosses { balance, over: LossScope::Tokens, ..RouterLosses::NONE })
 }
 
 /// Qwen's windows differ by layer and are off in every published file.

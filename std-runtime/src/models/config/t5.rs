@@ -43,6 +43,7 @@ pub(super) fn switch(keys: Keys<'_>) -> Result<ModelConfig, ConfigProblem> {
         balance: keys.number("router_aux_loss_coef", 0.001)?,
         z: keys.number("router_z_loss_coef", 0.001)?,
         over: LossScope::Sequences,
+        ..RouterLosses::NONE
     };
     model(keys, Architecture::Switch, losses, |side, layer| match steps[side] {
         Some(1) => Block::Experts(experts),

@@ -6,7 +6,7 @@ use mixlet_core::nn::{LatentShape, Pattern, Rotary, unfold_latent};
 
 use super::cache::{Encoded, Lines};
 use super::kernels::RotaryForward;
-use super::linear::linear;
+use super::linear::{linear, linears};
 use super::norm::rms_norm_in_place;
 use super::space::Space;
 use super::stack::Run;
@@ -14,6 +14,7 @@ use super::watch::Side;
 use crate::error::Result;
 use crate::linear::memory::sized;
 use crate::models::config::{Attention, Latent, Norm, Positions};
+use crate::models::tensor::Linear;
 use crate::models::weights::{AttentionWeights, LatentQuery, LatentWeights, Projection};
 use crate::simd::wide;
 use heads::Attend;
@@ -52,9 +53,13 @@ pub(super) fn attend_block(
     space: &mut Space,
 ) -> Result<()> {
     let rows = run.sequences * run.tokens;
-    project_queries(run, (attention, weights), turns, space)?;
-    if !matches!(sources, Sources::Encoded { .. }) {
-        project_keys(run, (attention, weights), turns, space)?;
+    match (&weights.projection, &sources) {
+        (_, Sources::Encoded { .. }) => project_queries(run, (attention, weights), turns, space)?,
+        (Projection::Plain(plain), _) => project_all(run, (attention, weights), plain, turns, space)?,
+        (Projection::Latent(_), _) => {
+            project_queries(run, (attention, weights), turns, space)?;
+            project_keys(run, (attention, weights), turns, space)?;
+        }
     }
     let Space { q, k, v, attended, out, biases, .. } = space;
     let (k, v) = (&k[..], &v[..]);
@@ -109,6 +114,28 @@ pub(super) fn project_cross(
     let rows = run.sequences * run.tokens;
     let (keys, values) = (&space.k[..rows * attention.k_width()], &space.v[..rows * attention.v_width()]);
     Ok(Lines { keys: keys.to_vec(), values: values.to_vec() })
+}
+
+/// `space.q`, `space.k` and `space.v` at once, where each has a matrix of its own: threads share all three.
+fn project_all(
+    run: &Run<'_>,
+    (attention, weights): (&Attention, &AttentionWeights),
+    [to_q, to_k, to_v]: &[Linear; 3],
+    turns: &[f32],
+    space: &mut Space,
+) -> Result<()> {
+    let rows = run.sequences * run.tokens;
+    let Space { normed, q, k, v, low: [spare, ..], .. } = space;
+    let x = &normed[..rows * run.model.config.model_dim];
+    let (q, k) = (sized(q, rows * attention.q_width()), sized(k, rows * attention.k_width()));
+    let v = sized(v, rows * attention.v_width());
+    linears(run.operands, x, [(to_q.get()?, &mut *q), (to_k.get()?, &mut *k), (to_v.get()?, v)])?;
+    if let Some([of_q, of_k]) = &weights.qk_norms {
+        rms_norm_in_place(epsilon(run), of_q, q, spare)?;
+        rms_norm_in_place(epsilon(run), of_k, k, spare)?;
+    }
+    turn(run, attention, attention.heads, turns, q)?;
+    turn(run, attention, attention.kv_heads, turns, k)
 }
 
 /// `space.q` from `space.normed`: projected, normed, turned.

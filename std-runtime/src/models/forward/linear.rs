@@ -1,9 +1,9 @@
 //! Products with weight matrices, from values that lie one row after the other.
 
 use mixlet_core::linear::{Linear, Operands};
-use mixlet_core::matrix::{MatMut, MatRef, ShapeError};
+use mixlet_core::matrix::{MatRef, ShapeError};
 
-use crate::linear::linear_forward;
+use crate::linear::linears_forward;
 
 /// `out = x · weightsᵀ + bias`; `x` is `[rows, inputs]`, `out` `[rows, outputs]`.
 pub(super) fn linear(
@@ -12,7 +12,15 @@ pub(super) fn linear(
     x: &[f32],
     out: &mut [f32],
 ) -> Result<(), ShapeError> {
-    let (inputs, outputs) = (linear.weights().inputs(), linear.weights().outputs());
-    let rows = x.len() / inputs.max(1);
-    linear_forward(linear, operands, MatRef::new(x, rows, inputs)?, MatMut::new(out, rows, outputs)?)
+    linears(operands, x, [(linear, out)])
+}
+
+/// The same with several matrices of as many inputs.
+pub(super) fn linears<const N: usize>(
+    operands: Operands,
+    x: &[f32],
+    products: [(Linear<'_>, &mut [f32]); N],
+) -> Result<(), ShapeError> {
+    let inputs = products.first().map_or(0, |(linear, _)| linear.weights().inputs());
+    linears_forward(operands, MatRef::new(x, x.len() / inputs.max(1), inputs)?, products)
 }

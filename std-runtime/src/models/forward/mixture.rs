@@ -3,13 +3,12 @@
 use mixlet_core::activation::sigmoid;
 use mixlet_core::linear::Operands;
 use mixlet_core::matrix::{MatMut, MatRef, ShapeError};
-use mixlet_core::moe::experts::{Experts as CoreExperts, ExpertsError, FfnKind, GroupedRows, add_shared};
+use mixlet_core::moe::experts::{self, ExpertsError, Ffn, FfnKind, add_shared};
 use mixlet_core::moe::router::RouterShape;
 use mixlet_core::moe::{
     Admission, DispatchPlan, Groups, Phase, PlanStorage, Router, RouterConfig, RouterError, RouterInput,
     RoutingStorage, normalise_kept, order, order_len, plan, route,
 };
-use rayon::prelude::*;
 
 use super::kernels::{Combine, Gather};
 use super::space::{MixtureSpace, Space};
@@ -19,14 +18,14 @@ use crate::error::Result;
 use crate::linear::memory::sized;
 use crate::models::config::{Experts, Network};
 use crate::models::weights::{ExpertsWeights, NetworkWeights};
-use crate::moe::{experts_forward, router_forward};
+use crate::moe::{NetworkRows, networks_forward, router_forward};
 use crate::simd::wide;
 
 impl NetworkWeights {
-    /// As core takes it: experts of which there is one.
-    fn get(&self, kind: FfnKind) -> Result<CoreExperts<'_>, ExpertsError> {
+    /// As core takes it: one of experts of which there is one.
+    fn get(&self, kind: FfnKind) -> Result<Ffn<'_>, ExpertsError> {
         let gate = self.gate.as_ref().map(|gate| gate.get()).transpose()?;
-        CoreExperts::new(1, kind, gate, self.up.get()?, self.down.get()?)
+        Ok(experts::Experts::new(1, kind, gate, self.up.get()?, self.down.get()?)?.expert(0)?)
     }
 }
 
@@ -38,11 +37,11 @@ pub(super) fn network(
     x: &[f32],
     out: &mut [f32],
 ) -> Result<(), ExpertsError> {
-    let expert = weights.get(network.kind)?;
-    let (width, rows) = (expert.model_dim(), x.len() / expert.model_dim().max(1));
-    let offsets = [0, rows as u32];
-    let x = GroupedRows::new(MatRef::new(x, rows, width)?, &offsets)?;
-    experts_forward(expert, operands, x, MatMut::new(out, rows, width)?)
+    let ffn = weights.get(network.kind)?;
+    let width = ffn.shape(0).model_dim;
+    let rows = x.len() / width.max(1);
+    let (x, out) = (MatRef::new(x, rows, width)?, MatMut::new(out, rows, width)?);
+    networks_forward(operands, vec![NetworkRows { ffn, x, out }])
 }
 
 /// What a mixture adds to the normed tokens in `space.normed`, into `space.out`; both are `len` values.
@@ -67,7 +66,8 @@ pub(super) fn mixture(
         RoutingStorage::new(shape, sized(reals, shape.reals_len()), sized(integers, shape.integers_len()))?;
     let real = run.real.filter(|_| !experts.routes_padding);
     let input = RouterInput { real, bias: &weights.choice_bias, ..RouterInput::of_logits(logits) };
-    let recorded = watch.choice(run.side, layer, Asked { router: &router, input })?;
+    let recorded =
+        watch.choice(run.side, layer, Asked { sequences: run.sequences, router: &router, input })?;
     let mut routed = match recorded {
         None => route(&router, Phase::Eval, &input, storage)?,
         Some(recorded) => recorded.route(&router, Phase::Eval, &input, storage)?,
@@ -92,7 +92,11 @@ pub(super) fn mixture(
     each_expert((&experts.network, &weights.experts), run.operands, &plan, rows, outputs)?;
     wide(Combine { plan: &plan, routing: &routed.routing, rows: outputs, model_dim: width, out })?;
     add_shared_expert(run, (experts, weights), x, shared, out)?;
-    watch.mixture(run.side, layer, &MixtureSeen { input: x, output: out, logits, routed, plan });
+    watch.mixture(
+        run.side,
+        layer,
+        &MixtureSeen { sequences: run.sequences, input: x, output: out, logits, routed, plan },
+    );
     Ok(())
 }
 
@@ -121,7 +125,7 @@ fn router(run: &Run<'_>, experts: &Experts) -> Result<Router, RouterError> {
     RouterConfig { groups, ..experts.router }.check()
 }
 
-/// Every expert over its run of rows. Experts lie apart from each other in a file, so each is a call of its own.
+/// Every expert over its run of rows.
 fn each_expert(
     (network, weights): (&Network, &[NetworkWeights]),
     operands: Operands,
@@ -130,16 +134,14 @@ fn each_expert(
     mut out: &mut [f32],
 ) -> Result<(), ExpertsError> {
     let width = rows.len() / plan.rows().max(1);
-    let mut runs = Vec::with_capacity(weights.len().min(plan.rows()));
+    let mut networks = Vec::with_capacity(weights.len().min(plan.rows()));
     for (weights, run) in weights.iter().zip(plan.runs()).filter(|(_, run)| !run.is_empty()) {
-        let (x, rows_left) = rows.split_at(run.len() * width);
-        let (own, out_left) = std::mem::take(&mut out).split_at_mut(run.len() * width);
-        (rows, out) = (rows_left, out_left);
-        runs.push((weights, x, own));
+        let x = rows.split_off(..run.len() * width).unwrap_or_default();
+        let out = out.split_off_mut(..run.len() * width).unwrap_or_default();
+        let (x, out) = (MatRef::new(x, run.len(), width)?, MatMut::new(out, run.len(), width)?);
+        networks.push(NetworkRows { ffn: weights.get(network.kind)?, x, out });
     }
-    runs.into_par_iter()
-        .with_max_len(1)
-        .try_for_each(|(weights, x, out)| self::network(network, weights, operands, x, out))
+    networks_forward(operands, networks)
 }
 
 /// Adds the expert that every token passes.

@@ -99,6 +99,8 @@ impl<W: Watch> Watch for &mut W {
 /// A router about to choose.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
+    /// Sequences of the run, each of equally many tokens.
+    pub sequences: usize,
     /// The router, with the groups of this run.
     pub router: &'a Router,
     /// What it sees of the tokens of all sequences.
@@ -108,6 +110,8 @@ pub struct Asked<'a> {
 /// A mixture of experts at work.
 #[derive(Clone, Copy, Debug)]
 pub struct MixtureSeen<'a> {
+    /// Sequences of the run, each of equally many tokens.
+    pub sequences: usize,
     /// `[tokens, model_dim]`: after the block's norm.
     pub input: &'a [f32],
     /// `[tokens, model_dim]`: what is added to the tokens.

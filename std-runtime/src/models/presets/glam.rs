@@ -104,7 +104,7 @@ impl Row {
             head: Head { tied: true, scale: 1.0 },
             encoder: None,
             decoder: Stack { layers: (0..self.layers).map(layer).collect() },
-            router_losses: RouterLosses { balance: 0.01, z: 0.0, over: LossScope::Tokens },
+            router_losses: RouterLosses { balance: 0.01, over: LossScope::Tokens, ..RouterLosses::NONE },
             ids: SpecialIds { pad: Some(0), end: vec![1], decoder_start: None },
             max_positions: None,
         }

@@ -169,7 +169,7 @@ impl Row {
             head: Head { tied, scale },
             encoder: Some(self.stack(true)),
             decoder: self.stack(false),
-            router_losses: RouterLosses { balance: 0.01, z: 0.0, over: LossScope::Sequences },
+            router_losses: RouterLosses { balance: 0.01, over: LossScope::Sequences, ..RouterLosses::NONE },
             ids: SpecialIds { pad: Some(0), end: vec![1], decoder_start: Some(0) },
             max_positions: None,
         }

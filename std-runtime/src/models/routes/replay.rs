@@ -81,19 +81,22 @@ impl Replay {
     }
 
     /// Writes core's recording of the next tokens of every sequence.
-    fn next(&mut self, at: (Side, usize), experts: usize, tokens: usize) -> Result<()> {
-        let unknown = || LmProblem::Length { what: "recorded mixtures", found: 0, expected: 1 };
-        let sequences = self.routes.mixtures.get(&at).ok_or_else(unknown)?;
-        let per_sequence = tokens / sequences.len().max(1);
+    fn next(&mut self, at: (Side, usize), asked: Asked<'_>, tokens: usize) -> Result<()> {
+        let length = |what, found, expected| LmProblem::Length { what, found, expected };
+        let sequences = self.routes.mixtures.get(&at).ok_or(length("recorded mixtures", 0, 1))?;
+        if sequences.len() != asked.sequences {
+            return Err(length("recorded sequences", sequences.len(), asked.sequences).into());
+        }
+        let (experts, per_sequence) = (asked.router.config().experts, tokens / asked.sequences.max(1));
         let done = self.done.entry(at).or_default();
         done.slots.resize(sequences.len(), 0);
         let range = done.tokens..done.tokens + per_sequence;
         let known = sequences.first().map_or(0, |choices| choices.counts.len());
-        if range.end > known || per_sequence * sequences.len() != tokens {
+        if range.end > known {
             return Err(LmProblem::TooLong { tokens: range.end, limit: known }.into());
         }
         self.words.clear();
-        self.words.extend([tokens as u32, experts as u32, 0, 0]);
+        self.words.extend([tokens as u32, experts, 0, 0]);
         let mut slots = 0;
         for counts in sequences.iter().map(|choices| &choices.counts[range.clone()]) {
             self.words.extend(counts.iter().map(|count| {
@@ -144,9 +147,8 @@ fn word(slot: &Slot) -> u32 {
 
 impl Watch for Replay {
     fn choice(&mut self, side: Side, layer: usize, asked: Asked<'_>) -> Result<Option<Recording<'_>>> {
-        let experts = asked.router.config().experts as usize;
-        let tokens = asked.input.logits.len() / experts;
-        self.next((side, layer), experts, tokens)?;
+        let tokens = asked.input.logits.len() / asked.router.config().experts as usize;
+        self.next((side, layer), asked, tokens)?;
         self.compare(asked, tokens)?;
         Ok(Some(Recording::parse(&self.words)?))
     }

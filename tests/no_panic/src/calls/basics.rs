@@ -113,6 +113,7 @@ fn rounded_sums() {
     call(|| <Plain as Arith>::bf16_panel::<4>(any(), any(), &mut any()));
     call(|| <Plain as Arith>::int8_panel::<4>(any(), any(), &mut any()));
     call(|| <Plain as Arith>::int4_panel::<4>(any(), any(), &mut any()));
+    call(|| <Plain as Arith>::prefetch::<f32>(any()));
     call(|| <Plain as Arith>::transpose::<f32>(any(), any()));
     call(|| <Plain as Arith>::int4_row(any(), any(), any(), any()));
     #[cfg(target_arch = "x86_64")]
@@ -133,6 +134,7 @@ fn rounded_sums() {
         call(|| x86::bf16_panel::<4>(any(), any(), &mut any()));
         call(|| x86::int8_panel::<4>(any(), any(), &mut any()));
         call(|| x86::int4_panel::<4>(any(), any(), &mut any()));
+        call(|| x86::prefetch_all::<f32>(any()));
         call(|| x86::transpose::<f32>(any(), any()));
         call(|| x86::int4_row(any(), any(), any(), any()));
     }

@@ -115,9 +115,13 @@ fn bernoulli<T: Lane>() {
     call(|| Bernoulli::<T>::set_random(&mut any(), &mut Random));
     call(|| Bernoulli::<T>::set_active(&mut any(), any()));
     call(|| Bernoulli::<T>::set_rows(&mut any(), any(), any()));
+    call(|| Bernoulli::<T>::set_absent(&mut any(), any()));
 }
 
 fn stream() {
+    call(|| AbsentColumns::count(any()));
+    call(|| AbsentColumns::few(any()));
+    call(|| AbsentColumns::list(any(), any(), any()).is_ok());
     call(|| stream_state_len(any()));
     call(|| stream_scratch_len(any()));
     call(|| BernoulliStream::new(any(), any(), any(), any(), any()).is_ok());
