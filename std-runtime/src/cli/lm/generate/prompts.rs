@@ -72,14 +72,20 @@ impl Prompted {
         }
     }
 
-    /// Batches of so many texts, or of one where others would take its places at experts; ids stay the batch they are.
-    pub fn batches(&self, config: &ModelConfig, most: usize) -> impl Iterator<Item = Cow<'_, Prompts>> {
-        let most = if shares_places(config) { 1 } else { most };
-        let (texts, ids) = match self {
-            Self::Texts { ids, .. } => (&ids[..], None),
-            Self::Ids(prompts) => (&[][..], Some(Cow::Borrowed(prompts))),
+    /// Batches of texts: one text each where others would take its places at experts, and one batch where routes are kept. Ids stay
+    /// the batch they are.
+    pub fn batches(&self, options: &GenerateOptions, config: &ModelConfig) -> Vec<Cow<'_, Prompts>> {
+        let most = match (options.routing.keeps_routes(), shares_places(config)) {
+            (true, _) => usize::MAX,
+            (false, true) => 1,
+            (false, false) => options.writing.batch,
         };
-        ids.into_iter().chain(texts.chunks(most).map(|ids| Cow::Owned(Prompts::new(config, ids))))
+        match self {
+            Self::Texts { ids, .. } => {
+                ids.chunks(most).map(|ids| Cow::Owned(Prompts::new(config, ids))).collect()
+            }
+            Self::Ids(prompts) => vec![Cow::Borrowed(prompts)],
+        }
     }
 }
 
