@@ -309,3 +309,23 @@ fn folders_without_text_say_so_and_still_take_ids() {
     let json = small.run(&["--input", "in.safetensors", "--json"]).json();
     assert_eq!((&json["texts"], json["sequences"][0].as_array().unwrap().len()), (&Value::Null, 22));
 }
+
+#[test]
+fn routes_are_kept_and_taken_again() {
+    let small = Small::mixtral();
+    let prompts = ["--prompt", "hello", "--prompt", "a longer one", "--batch", "1"];
+    let free = small.run(&prompts).out;
+    let recorded = small.run(&[&prompts[..], &["--record", "routes.safetensors", "--usage"]].concat());
+    assert_eq!((recorded.code, recorded.out), (0, free.clone()), "{}", recorded.err);
+    let replayed = small.run(&[&prompts[..], &["--replay", "routes.safetensors", "--json"]].concat()).json();
+    let texts: Vec<&str> = replayed["texts"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    assert_eq!(texts, free.lines().collect::<Vec<_>>());
+    assert_eq!(replayed["replay"]["equal"], json!(1.0));
+    let used = small.run(&[&prompts[..], &["--usage", "--json"]].concat()).json();
+    assert_eq!(used["usage"].as_array().unwrap().len(), 2, "two layers of experts");
+    let run =
+        small.run(&[&prompts[..], &["--record", "r", "--temperature", "1", "--num-samples", "2"]].concat());
+    let message =
+        "error: routes are those of one text for each prompt; leave out --beams and --num-samples\n";
+    assert_eq!((run.code, run.err.as_str()), (2, message));
+}

@@ -163,7 +163,7 @@ fn wrong_templates_are_errors() {
         assert!(error.starts_with(&fail(line, reason)), "{template}: {error}");
         assert!(error.len() > fail(line, "").len(), "{template}: {error}");
     }
-    let deep = format!("{}1{}", "{{ (".repeat(1), ")".repeat(5000));
+    let deep = format!("{{{{ (1{}", ")".repeat(5000));
     assert!(render(&deep, &chat()).is_err());
     assert!(render(&"{% if true %}".repeat(3000), &chat()).is_err());
     assert!(render(&format!("{{{{ {}1{} }}}}", "(".repeat(3000), ")".repeat(3000)), &chat()).is_err());

@@ -21,7 +21,7 @@ pub(super) enum Command {
     /// What a model says of every token
     Logits(logits::LogitsOptions),
     /// Write on from text, chats or ids
-    Generate(generate::GenerateOptions),
+    Generate(Box<generate::GenerateOptions>),
     /// How well a model predicts texts, picks choices, answers questions
     Eval(eval::EvalOptions),
     /// Copy a model into mixlet's layout, which runs in place

@@ -30,7 +30,7 @@ pub use stream::TextStream;
 
 /// From text to ids and back, as one model does it.
 pub struct Tokenizer {
-    rules: tokenizers::Tokenizer,
+    rules: Box<tokenizers::Tokenizer>,
     /// Texts of tokens with a meaning, by their names: `bos_token`, `eos_token`, `pad_token`, …
     special: BTreeMap<String, String>,
     /// Ids that the model knows.
@@ -59,7 +59,7 @@ impl Tokenizer {
         let problem = |reason| TextProblem::Damaged { reason }.at(&path);
         rules.with_padding(None);
         guarded(|| rules.with_truncation(None).map(|_| ())).map_err(problem)?;
-        Ok(Self { rules, special, vocab, path })
+        Ok(Self { rules: Box::new(rules), special, vocab, path })
     }
 
     /// The ids of a text, with those that the tokenizer puts around it: a begin id, or T5's end id.

@@ -5,12 +5,15 @@ mod prompts;
 mod typist;
 mod written;
 
+use std::borrow::Cow;
 use std::time::Instant;
 
-use super::super::output::{log, print_json};
+use super::super::output::{Lines, check_paths, log, print_aside, print_json};
 use crate::error::Result;
-use crate::models::Model;
-use crate::models::generate::Generation;
+use crate::models::ModelConfig;
+use crate::models::forward::Wanted;
+use crate::models::generate::{Generation, Prompts};
+use crate::models::routes::Reading;
 use crate::models::text::{StopTexts, end_ids};
 use crate::report::number::seconds;
 
@@ -23,35 +26,55 @@ use written::{GenerateJson, Seconds, Written};
 pub(super) fn run(options: &GenerateOptions) -> Result<()> {
     let how = options.generation()?;
     let show = options.show()?;
+    check_paths(&options.inputs(), &options.routing.outputs(), options.common.json)?;
     options.common.start()?;
     let clock = Instant::now();
-    let imported = Model::import(&options.model)?;
+    let config = ModelConfig::read(&options.model)?;
+    let prompted = Prompted::read(options, &config)?;
+    let is_stream = show.is_stream(prompted.texts() * how.samples * how.beams)?;
+    let batches = prompted.batches(options, &config);
+    let longest = longest(&config, &batches, how);
+    let imported = options.load.import(&options.model, longest, Wanted::Last)?;
     let mut model = imported.model;
     model.config.ids.end = end_ids(&options.model, &model.config)?;
-    let prompted = Prompted::read(options, &model.config)?;
-    let is_stream = show.is_stream(prompted.texts() * how.samples * how.beams)?;
+    options.routing.settle(&mut model.config);
+    let mut watch = options.routing.watch(&model, Reading { decoder: None, ..longest })?;
     let read = clock.elapsed().as_secs_f64();
 
     let stops = StopTexts::new(&options.writing.stop);
     let mut typist = Typist::new(&model, &prompted, &stops, how, is_stream);
     let mut written = Written::default();
-    for batch in prompted.batches(&model.config, options.writing.batch) {
+    for batch in batches {
         typist.start(&batch);
-        let generated = model.generate_to(batch.tokens(), batch.sequences, how, &mut (), &mut typist)?;
+        let generated = model.generate_to(batch.tokens(), batch.sequences, how, &mut watch, &mut typist)?;
         typist.finish(generated, &mut written)?;
         if !is_stream && show != Show::Json {
             written.print_new()?;
         }
     }
+    let routing = options.routing.finish(&options.model, watch)?;
     let warnings = super::warnings(&imported.unused);
     warnings.iter().for_each(|warning| log("warning", warning));
     let (prefill, decode) = typist.seconds();
     log("note", &speed(&prompted, &written, how, (prefill, decode)));
     if show != Show::Json {
+        // Standard output has the text.
+        let mut lines = Lines::default();
+        routing.add(&mut lines);
+        print_aside(&lines.text);
         return Ok(());
     }
     let seconds = Seconds { read, prefill, decode };
-    print_json(&GenerateJson::new(&written, prompted.tokens(), &warnings, seconds))
+    print_json(&GenerateJson::new(&written, prompted.tokens(), routing, &warnings, seconds))
+}
+
+/// The most that is read at once.
+fn longest(config: &ModelConfig, batches: &[Cow<'_, Prompts>], how: Generation) -> Reading {
+    let tokens = |batch: &Prompts| batch.ids.len() / batch.sequences.max(1);
+    let tokens = batches.iter().map(|batch| tokens(batch)).max().unwrap_or(0);
+    let sequences = batches.iter().map(|batch| batch.sequences).max().unwrap_or(0) * how.samples * how.beams;
+    let (encoder, prompt) = if config.encoder.is_some() { (tokens, 1) } else { (0, tokens) };
+    Reading { sequences, encoder, decoder: Some(prompt + how.max_new_tokens) }
 }
 
 /// How many tokens in how much time.

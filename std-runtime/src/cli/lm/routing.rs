@@ -70,6 +70,11 @@ impl RoutingOptions {
         self.replay.iter().map(PathBuf::as_path).collect()
     }
 
+    /// Whether routes are written down, or taken again.
+    pub fn keeps_routes(&self) -> bool {
+        self.record.is_some() || self.replay.is_some()
+    }
+
     /// Changes what the options change about a model.
     pub fn settle(&self, config: &mut ModelConfig) {
         if self.look_ahead == LookAhead::Tokens {

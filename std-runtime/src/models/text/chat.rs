@@ -74,7 +74,7 @@ impl ChatTemplate {
         let chat = context! {
             messages, add_generation_prompt => true, tools => (), documents => (), strftime_now => clock,
         };
-        let special = Value::from_pairs(tokenizer.specials().iter().map(|(name, text)| (name, text)));
+        let special = Value::from_pairs(tokenizer.specials());
         let template = self.environment.get_template(DEFAULT).map_err(fail)?;
         template.render(context! { ..chat, ..special }).map_err(fail)
     }

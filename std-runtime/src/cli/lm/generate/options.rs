@@ -1,10 +1,12 @@
 //! What `mixlet lm generate` takes.
 
 use std::io::{self, IsTerminal};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
+use super::super::loading::LoadOptions;
+use super::super::routing::RoutingOptions;
 use super::typist::Show;
 use crate::cli::{Common, usage};
 use crate::error::{Error, Result};
@@ -27,14 +29,32 @@ pub(in crate::cli) struct GenerateOptions {
     #[arg(long, help_heading = "Output")]
     pub(super) stream: bool,
     #[command(flatten)]
+    pub(super) routing: RoutingOptions,
+    #[command(flatten)]
+    pub(super) load: LoadOptions,
+    #[command(flatten)]
     pub(super) common: Common,
 }
 
-/// What is written on from: one of four.
+/// What is written on from.
 #[derive(Args)]
-#[group(id = "prompts_given", required = true, multiple = false, args = ["prompt", "prompts", "messages", "input"])]
 #[command(next_help_heading = "Input")]
 pub(super) struct InputOptions {
+    #[command(flatten)]
+    pub source: SourceOptions,
+    /// Put each prompt into the model's chat template, as what a user says
+    #[arg(long, conflicts_with_all = ["messages", "input"])]
+    pub chat: bool,
+    /// What the system says first in the chat
+    #[arg(long, value_name = "TEXT", requires = "chat", allow_hyphen_values = true)]
+    pub system: Option<String>,
+}
+
+/// Where it is: one of four.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+#[command(next_help_heading = "Input")]
+pub(super) struct SourceOptions {
     /// A prompt; may be given several times. - is all of standard input
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub prompt: Vec<String>,
@@ -47,12 +67,6 @@ pub(super) struct InputOptions {
     /// Ids: input_ids, and attention_mask where they are padded (on the left, without an encoder); needs no tokenizer
     #[arg(long, value_name = "IN.safetensors")]
     pub input: Option<PathBuf>,
-    /// Put each prompt into the model's chat template, as what a user says
-    #[arg(long, conflicts_with_all = ["messages", "input"])]
-    pub chat: bool,
-    /// What the system says first in the chat
-    #[arg(long, value_name = "TEXT", requires = "chat", allow_hyphen_values = true)]
-    pub system: Option<String>,
 }
 
 /// How far, and where it ends.
@@ -81,19 +95,19 @@ pub(super) struct WritingOptions {
 #[command(next_help_heading = "Chance")]
 pub(super) struct ChanceOptions {
     /// Choose tokens by chance, with logits divided by this; 0 takes the likeliest [default: 0, or 1 with one of the next three]
-    #[arg(long, value_name = "T", value_parser = usage::not_negative)]
+    #[arg(long, value_name = "T", value_parser = usage::not_negative, allow_negative_numbers = true)]
     temperature: Option<f64>,
     /// Among so many of the likeliest tokens
     #[arg(long, value_name = "N", value_parser = tokens)]
     top_k: Option<usize>,
     /// Among the fewest tokens that together have this probability
-    #[arg(long, value_name = "P", value_parser = whole_share)]
+    #[arg(long, value_name = "P", value_parser = whole_share, allow_negative_numbers = true)]
     top_p: Option<f64>,
     /// Among tokens with at least this share of the likeliest one's probability
-    #[arg(long, value_name = "P", value_parser = usage::share)]
+    #[arg(long, value_name = "P", value_parser = usage::share, allow_negative_numbers = true)]
     min_p: Option<f64>,
     /// Divide what speaks for tokens that are there already; 1 leaves them alone
-    #[arg(long, value_name = "R", default_value_t = 1.0, value_parser = positive)]
+    #[arg(long, value_name = "R", default_value_t = 1.0, value_parser = positive, allow_negative_numbers = true)]
     repetition_penalty: f64,
     /// Texts for each prompt
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = beams)]
@@ -129,6 +143,13 @@ fn whole_share(text: &str) -> Result<f64, String> {
 }
 
 impl GenerateOptions {
+    /// Files to be read.
+    pub(super) fn inputs(&self) -> Vec<&Path> {
+        let SourceOptions { prompts, messages, input, .. } = &self.input.source;
+        let paths = [prompts, messages, input].into_iter().flatten();
+        paths.map(PathBuf::as_path).chain(self.routing.inputs()).collect()
+    }
+
     /// How to write.
     pub(super) fn generation(&self) -> Result<Generation> {
         let ChanceOptions { temperature, top_k, top_p, min_p, repetition_penalty, num_samples } = self.chance;
@@ -143,6 +164,10 @@ impl GenerateOptions {
         if self.writing.beams > 1 && (is_by_chance || repetition_penalty != 1.0) {
             let problem =
                 "--beams takes the likeliest texts; leave out the options of chance, or ask for one beam";
+            return Err(Error::Options { problem });
+        }
+        if self.routing.keeps_routes() && (self.writing.beams > 1 || num_samples > 1) {
+            let problem = "routes are those of one text for each prompt; leave out --beams and --num-samples";
             return Err(Error::Options { problem });
         }
         let (top_p, min_p) = (top_p.unwrap_or(1.0), min_p.unwrap_or(0.0));
@@ -166,11 +191,13 @@ impl GenerateOptions {
                 Err(Error::Options { problem })
             }
             (true, false) => Ok(Show::Json),
-            (false, true) if self.input.input.is_some() => {
+            (false, true) if self.input.source.input.is_some() => {
                 Err(Error::Options { problem: "--stream shows text; leave it out with --input" })
             }
             (false, true) => Ok(Show::Stream),
-            (false, false) if io::stdout().is_terminal() && self.input.input.is_none() => Ok(Show::StreamOne),
+            (false, false) if io::stdout().is_terminal() && self.input.source.input.is_none() => {
+                Ok(Show::StreamOne)
+            }
             (false, false) => Ok(Show::Whole),
         }
     }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use mixlet_core::moe::CapacityRule;
 
-use super::options::{GenerateOptions, InputOptions};
+use super::options::{GenerateOptions, InputOptions, SourceOptions};
 use crate::error::{LmProblem, Result};
 use crate::models::ModelConfig;
 use crate::models::config::Block;
@@ -30,7 +30,7 @@ pub(super) enum Prompted {
 impl Prompted {
     /// Reads what the options name.
     pub fn read(options: &GenerateOptions, config: &ModelConfig) -> Result<Self> {
-        if let Some(path) = &options.input.input {
+        if let Some(path) = &options.input.source.input {
             let batch = read_batch(path, config.vocab)?;
             return Ok(Self::Ids(Prompts { sequences: batch.sequences, ids: batch.ids, real: batch.real }));
         }
@@ -72,14 +72,20 @@ impl Prompted {
         }
     }
 
-    /// Batches of so many texts, or of one where others would take its places at experts; ids stay the batch they are.
-    pub fn batches(&self, config: &ModelConfig, most: usize) -> impl Iterator<Item = Cow<'_, Prompts>> {
-        let most = if shares_places(config) { 1 } else { most };
-        let (texts, ids) = match self {
-            Self::Texts { ids, .. } => (&ids[..], None),
-            Self::Ids(prompts) => (&[][..], Some(Cow::Borrowed(prompts))),
+    /// Batches of texts: one text each where others would take its places at experts, and one batch where routes are kept. Ids stay
+    /// the batch they are.
+    pub fn batches(&self, options: &GenerateOptions, config: &ModelConfig) -> Vec<Cow<'_, Prompts>> {
+        let most = match (options.routing.keeps_routes(), shares_places(config)) {
+            (true, _) => usize::MAX,
+            (false, true) => 1,
+            (false, false) => options.writing.batch,
         };
-        ids.into_iter().chain(texts.chunks(most).map(|ids| Cow::Owned(Prompts::new(config, ids))))
+        match self {
+            Self::Texts { ids, .. } => {
+                ids.chunks(most).map(|ids| Cow::Owned(Prompts::new(config, ids))).collect()
+            }
+            Self::Ids(prompts) => vec![Cow::Borrowed(prompts)],
+        }
     }
 }
 
@@ -100,7 +106,7 @@ enum Spoken {
 
 impl Spoken {
     fn read(options: &InputOptions) -> Result<Self> {
-        let InputOptions { prompt, prompts, messages, chat, system, .. } = options;
+        let InputOptions { source: SourceOptions { prompt, prompts, messages, .. }, chat, system } = options;
         if let Some(path) = messages {
             return Ok(Self::Chats(read_chats(path)?));
         }

@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::super::super::output::print;
+use super::super::routing::RoutingSeen;
 use crate::error::Result;
 use crate::models::generate::{Finish, Generated};
 use crate::models::text::{StopTexts, Tokenizer};
@@ -40,6 +41,8 @@ pub(super) struct GenerateJson<'a> {
     scores: &'a [f64],
     prompt_tokens: usize,
     new_tokens: usize,
+    #[serde(flatten)]
+    routing: RoutingSeen,
     warnings: &'a [String],
     seconds: Seconds,
 }
@@ -94,7 +97,13 @@ impl Written {
 }
 
 impl<'a> GenerateJson<'a> {
-    pub fn new(written: &'a Written, prompt_tokens: usize, warnings: &'a [String], seconds: Seconds) -> Self {
+    pub fn new(
+        written: &'a Written,
+        prompt_tokens: usize,
+        routing: RoutingSeen,
+        warnings: &'a [String],
+        seconds: Seconds,
+    ) -> Self {
         let texts = &written.texts;
         Self {
             texts: texts.iter().map(|text| text.text.as_deref()).collect(),
@@ -104,6 +113,7 @@ impl<'a> GenerateJson<'a> {
             scores: &written.scores,
             prompt_tokens,
             new_tokens: written.new_tokens(),
+            routing,
             warnings,
             seconds,
         }
