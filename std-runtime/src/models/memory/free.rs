@@ -86,12 +86,13 @@ mod tests {
 
     #[test]
     fn a_group_may_take_what_is_left_and_what_its_files_take() {
-        let files = |files: &'static [(&str, &str)]| {
+        type Files = &'static [(&'static str, &'static str)];
+        let files = |files: Files| {
             move |name: &str| {
                 files.iter().find(|(known, _)| *known == name).map(|(_, text)| (*text).to_owned())
             }
         };
-        let cases: [(&'static [(&str, &str)], Option<u64>); 5] = [
+        let cases: [(Files, Option<u64>); 5] = [
             (&[("memory.max", "1000\n"), ("memory.current", "300\n")], Some(700)),
             (
                 &[("memory.max", "1000\n"), ("memory.current", "900"), ("memory.stat", "anon 5\nfile 600\n")],
