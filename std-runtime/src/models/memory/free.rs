@@ -76,12 +76,12 @@ mod tests {
 
     #[test]
     fn groups_are_looked_for_up_to_the_root() {
-        let paths = |own: &str| -> Vec<String> {
-            groups(own).iter().map(|path| path.display().to_string()).collect()
-        };
-        assert_eq!(paths("0::/a/b\n"), ["/sys/fs/cgroup/a/b", "/sys/fs/cgroup/a", "/sys/fs/cgroup"]);
-        assert_eq!(paths("5:cpu,memory:/\n4:pids:/x\n"), ["/sys/fs/cgroup/memory"]);
-        assert_eq!(paths("nothing"), [""; 0]);
+        assert_eq!(
+            groups("0::/a/b\n"),
+            ["/sys/fs/cgroup/a/b", "/sys/fs/cgroup/a", "/sys/fs/cgroup"].map(PathBuf::from)
+        );
+        assert_eq!(groups("5:cpu,memory:/\n4:pids:/x\n"), [PathBuf::from("/sys/fs/cgroup/memory")]);
+        assert_eq!(groups("nothing"), [PathBuf::new(); 0]);
     }
 
     #[test]
