@@ -9,15 +9,18 @@ use crate::common::shared;
 use crate::folder::{Folder, ids, text};
 use crate::texts::close;
 
+/// A prompt, what may follow it, and which of it does.
+type Item = (Vec<u32>, [Vec<u32>; 3], usize);
+
 /// Prompts, each with three choices of one to three words; the answer is any of them.
-fn asked() -> Vec<(Vec<u32>, [Vec<u32>; 3], usize)> {
+fn asked() -> Vec<Item> {
     (0..7)
         .map(|nth| (ids(6 + nth, nth), [ids(1, 40 + nth), ids(2, 9 * nth), ids(3, 50 + 3 * nth)], nth % 3))
         .collect()
 }
 
-fn lines(asked: &[(Vec<u32>, [Vec<u32>; 3], usize)]) -> String {
-    let line = |(nth, (prompt, choices, answer)): (usize, &(Vec<u32>, [Vec<u32>; 3], usize))| {
+fn lines(asked: &[Item]) -> String {
+    let line = |(nth, (prompt, choices, answer)): (usize, &Item)| {
         let choices: Vec<String> = choices.iter().map(|ids| text(ids)).collect();
         let place = json!(answer);
         let answer = if nth % 2 == 0 { place } else { json!(choices[*answer]) };

@@ -142,13 +142,13 @@ fn words(text: &str) -> String {
 fn last_number(text: &str) -> Option<String> {
     let plain = text.replace(',', "");
     let is_part = |letter: char| letter.is_ascii_digit() || letter == '.' || letter == '-';
-    let parts = plain.split(|letter| !is_part(letter)).filter_map(|part| {
+    let mut parts = plain.split(|letter| !is_part(letter)).filter_map(|part| {
         // "12-13" ends in 13, "-3." is −3.
         let part = part.trim_end_matches(['.', '-']);
         let start = part.rfind('-').map_or(0, |place| if place == 0 { 0 } else { place + 1 });
         part[start..].parse::<f64>().ok()
     });
-    parts.last().map(|number| if number == 0.0 { "0".to_owned() } else { number.to_string() })
+    parts.next_back().map(|number| if number == 0.0 { "0".to_owned() } else { number.to_string() })
 }
 
 /// Hears an answer until it ends.

@@ -76,22 +76,23 @@ mod tests {
 
     #[test]
     fn groups_are_looked_for_up_to_the_root() {
-        let paths = |own: &str| -> Vec<String> {
-            groups(own).iter().map(|path| path.display().to_string()).collect()
-        };
-        assert_eq!(paths("0::/a/b\n"), ["/sys/fs/cgroup/a/b", "/sys/fs/cgroup/a", "/sys/fs/cgroup"]);
-        assert_eq!(paths("5:cpu,memory:/\n4:pids:/x\n"), ["/sys/fs/cgroup/memory"]);
-        assert_eq!(paths("nothing"), [""; 0]);
+        assert_eq!(
+            groups("0::/a/b\n"),
+            ["/sys/fs/cgroup/a/b", "/sys/fs/cgroup/a", "/sys/fs/cgroup"].map(PathBuf::from)
+        );
+        assert_eq!(groups("5:cpu,memory:/\n4:pids:/x\n"), [PathBuf::from("/sys/fs/cgroup/memory")]);
+        assert_eq!(groups("nothing"), [PathBuf::new(); 0]);
     }
 
     #[test]
     fn a_group_may_take_what_is_left_and_what_its_files_take() {
-        let files = |files: &'static [(&str, &str)]| {
+        type Files = &'static [(&'static str, &'static str)];
+        let files = |files: Files| {
             move |name: &str| {
                 files.iter().find(|(known, _)| *known == name).map(|(_, text)| (*text).to_owned())
             }
         };
-        let cases: [(&'static [(&str, &str)], Option<u64>); 5] = [
+        let cases: [(Files, Option<u64>); 5] = [
             (&[("memory.max", "1000\n"), ("memory.current", "300\n")], Some(700)),
             (
                 &[("memory.max", "1000\n"), ("memory.current", "900"), ("memory.stat", "anon 5\nfile 600\n")],

@@ -91,7 +91,7 @@ impl Replay {
         let done = self.done.entry(at).or_default();
         done.slots.resize(sequences.len(), 0);
         let range = done.tokens..done.tokens + per_sequence;
-        let known = sequences.first().map_or(0, |choices| choices.counts.len());
+        let known = sequences.iter().map(|choices| choices.counts.len()).min().unwrap_or(0);
         if range.end > known {
             return Err(LmProblem::TooLong { tokens: range.end, limit: known }.into());
         }
