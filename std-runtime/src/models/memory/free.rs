@@ -81,7 +81,7 @@ mod tests {
             ["/sys/fs/cgroup/a/b", "/sys/fs/cgroup/a", "/sys/fs/cgroup"].map(PathBuf::from)
         );
         assert_eq!(groups("5:cpu,memory:/\n4:pids:/x\n"), [PathBuf::from("/sys/fs/cgroup/memory")]);
-        assert_eq!(groups("nothing"), [PathBuf::new(); 0]);
+        assert!(groups("nothing").is_empty());
     }
 
     #[test]
