@@ -92,8 +92,8 @@ impl<'m> Session<'m> {
     /// How activations meet narrow weights, where nothing is said rounded to their kind.
     ///
     /// *Why rounded:* with bf16 a prompt is read in about half the time, and PyTorch, too, multiplies bf16 by bf16; with int8 and
-    /// int4 single tokens take a fraction of the time. With bf16 a logit of the small golden models is off by less than a
-    /// fiftieth of the logits' spread. [`Operands::Exact`] is for comparisons with other programs, as [`Model::logits`] makes them.
+    /// int4 single tokens take a fraction of the time. [`Operands`] says by how much an activation is off;
+    /// [`Operands::Exact`] is for comparisons with other programs, as [`Model::logits`] makes them.
     pub fn with_operands(mut self, operands: Operands) -> Self {
         self.operands = operands;
         self
