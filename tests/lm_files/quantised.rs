@@ -1,5 +1,11 @@
 //! Weights in fewer bits: what becomes of each, and that they run in place as their definition says.
 
+use std::path::Path;
+
+use mixlet_core::linear::Operands;
+use mixlet_runtime::models::Model;
+use mixlet_runtime::models::forward::Tokens;
+use mixlet_runtime::models::generate::{Generated, Generation};
 use mixlet_runtime::models::quantize::Only;
 use mixlet_runtime::models::tensor::Narrow;
 
@@ -109,4 +115,23 @@ fn files_do_not_depend_on_threads() {
         pool.install(|| folder.quantize(&format!("of{threads}"), Narrow::Int4, Only::Linear));
     }
     assert_eq!(raw(&folder.path("of1")), raw(&folder.path("of3")));
+}
+
+#[test]
+fn exact_operands_write_what_the_numbers_in_f32_do() {
+    let Some(folder) = Folder::new("mixtral") else { return };
+    folder.quantize("narrow", Narrow::Int8, Only::Linear);
+    let wide = folder.export(&folder.path("narrow"), "wide");
+    let ids: Vec<u32> = (3..9).collect();
+    let write = |path: &Path, operands| {
+        let model = Model::import(path).unwrap().model;
+        let how = Generation { beams: 3, operands, ..Generation::default() };
+        model.generate(Tokens { ids: &ids, real: None }, 1, how, &mut ()).unwrap()
+    };
+    let [exact, rounded] =
+        [Operands::Exact, Operands::Rounded].map(|operands| write(&folder.path("narrow"), operands));
+    let expected = write(&wide, Operands::Rounded);
+    assert_eq!(exact.sequences, expected.sequences);
+    let off = |other: &Generated| (other.scores[0] - expected.scores[0]).abs();
+    assert!(off(&exact) < 1e-5 && off(&rounded) > 1e-4, "{} {}", off(&exact), off(&rounded));
 }

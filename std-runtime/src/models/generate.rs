@@ -7,6 +7,7 @@ mod beams;
 mod prompts;
 mod sampling;
 
+use mixlet_core::linear::Operands;
 use rand_pcg::Pcg64;
 
 use super::Model;
@@ -36,6 +37,8 @@ pub struct Generation {
     pub repetition_penalty: f64,
     /// How chance chooses; `None` takes the likeliest token.
     pub sampling: Option<Sampling>,
+    /// How activations meet narrow weights: see [`Session::with_operands`].
+    pub operands: Operands,
 }
 
 impl Default for Generation {
@@ -50,6 +53,7 @@ impl Default for Generation {
             samples: 1,
             repetition_penalty: 1.0,
             sampling: None,
+            operands: Operands::Rounded,
         }
     }
 }
@@ -171,7 +175,8 @@ impl<'m, 'a> Writer<'m, 'a> {
             }
         };
         let prompt = begun.first().map_or(0, Vec::len);
-        let mut session = Session::new(model, sequences, prompt + how.max_new_tokens)?;
+        let session = Session::new(model, sequences, prompt + how.max_new_tokens)?;
+        let mut session = session.with_operands(how.operands);
         session.encode(input, watch)?;
         Ok(Self { how, session, model, sequences: begun, real, prompt, logits: Vec::new() })
     }

@@ -3,7 +3,8 @@
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use mixlet_core::linear::Operands;
 
 use super::super::loading::LoadOptions;
 use super::super::routing::RoutingOptions;
@@ -88,6 +89,18 @@ pub(super) struct WritingOptions {
     /// Prompts that are written on at once
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = beams, conflicts_with = "input")]
     pub batch: usize,
+    /// How activations meet narrow weights
+    #[arg(long, value_enum, default_value_t = OperandsOption::Rounded)]
+    pub operands: OperandsOption,
+}
+
+/// [`Operands`] as the command line has them.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum OperandsOption {
+    /// Rounded to bf16, or to int8 with a scale for 32: fast
+    Rounded,
+    /// As they are, as `lm logits` has them
+    Exact,
 }
 
 /// What is left to chance.
@@ -179,6 +192,10 @@ impl GenerateOptions {
             samples: num_samples,
             repetition_penalty,
             sampling: is_by_chance.then_some(sampling),
+            operands: match self.writing.operands {
+                OperandsOption::Rounded => Operands::Rounded,
+                OperandsOption::Exact => Operands::Exact,
+            },
             ..Generation::default()
         })
     }
