@@ -154,9 +154,8 @@ pub enum Operands {
     Exact,
     /// Activations are rounded to the weights' kind, for the instructions that multiply those.
     ///
-    /// With bf16 weights to bf16 (relative error of each at most 2⁻⁹; a row behind the last multiple of [`PANEL`] that is
-    /// alone stays as it is, for that is as fast), with int8 and int4 weights to int8 with a scale per block of 32: each is
-    /// off by at most 1/254 of the largest magnitude in its block.
+    /// With bf16 weights to bf16 (relative error of each at most 2⁻⁹), with int8 and int4 weights to int8 with
+    /// a scale per block of 32: each is off by at most 1/254 of the largest magnitude in its block.
     Rounded,
 }
 

@@ -1,9 +1,9 @@
 //! Products whose activations are rounded to the kind of the weights.
 //!
 //! Each sum goes over the inputs in the same order whichever rows share a tile: a row's result does not
-//! depend on the others, but where bf16 leaves the last row of a run as it is.
+//! depend on the others.
 
-use super::{Arith, LinearShape, PANEL, Scratch, ScratchLen, Streams, TILE, dots};
+use super::{Arith, LinearShape, PANEL, Scratch, ScratchLen, Streams, TILE};
 use crate::arch::{RoundedRow, RoundedWeights4};
 use crate::matrix::{MatMut, MatRef};
 use crate::weights::{GROUP, Int4, Int8, Weights, round_to_bf16, round_to_i8};
@@ -110,7 +110,6 @@ impl<'a> Format<'a> for Int4<'a> {
     }
 }
 
-/// A row that is left alone is not rounded: reading the weights is what takes the time.
 #[inline(always)]
 fn bf16<A: Arith>(
     weights: MatRef<'_, half::bf16>,
@@ -122,10 +121,6 @@ fn bf16<A: Arith>(
     for start in (0..x.rows()).step_by(ROWS) {
         let rows = start..x.rows().min(start + ROWS);
         let (Ok(x), Ok(out)) = (x.row_range(rows.clone()), out.row_range(rows)) else { continue };
-        if x.rows() == 1 {
-            dots::forward::<A>(Weights::Bf16(weights), x, out, &mut []);
-            continue;
-        }
         round_rows_to_bf16(x, halves);
         let row = |r: usize| halves.get(r * padded..(r + 1) * padded).unwrap_or_default();
         add_products::<A, _>(weights, weights.rows(), row, out);
