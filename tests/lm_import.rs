@@ -157,6 +157,20 @@ fn tensors_that_do_not_fit_are_named() {
 }
 
 #[test]
+fn weights_that_are_no_numbers_stop_a_run() {
+    let Some(mut folder) = Folder::new("mixtral") else { return };
+    let head = folder.tensors.get_mut("lm_head.weight").unwrap();
+    head.bytes[..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    let model = folder.import().unwrap().model;
+    let batch = Batch { sequences: 1, ids: vec![5, 6], ..Batch::default() };
+    let error = model.logits(&batch, &mut ()).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "the logit of id 0 is not a number; the weights hold numbers that are none, or too large ones"
+    );
+}
+
+#[test]
 fn tensors_without_a_use_are_listed() {
     let Some(mut folder) = Folder::new("t5_relu_tied") else { return };
     let table = folder.tensors["shared.weight"].clone();

@@ -97,7 +97,7 @@ fn frequencies_are_the_probabilities() {
     ] {
         let expected = probabilities(&how, &logits);
         let mut counts = vec![0_u32; logits.len()];
-        let mut chance = how.chance(0);
+        let mut chance = how.chance([], 0);
         (0..draws).for_each(|_| counts[how.choose(&logits, &mut chance) as usize] += 1);
         let mut chi_square = 0.0;
         let mut freedom = 0;

@@ -222,6 +222,7 @@ fn wrong_use_is_one_line() {
     let small = Small::mixtral();
     let prompt = |more: &[&'static str]| [&["--prompt", "hello"], more].concat();
     let long = "x".repeat(65);
+    small.write("list.json", r#"[{"prompt": "a"}]"#);
     let cases = [
         (vec![], 2, "<--prompt <TEXT>|--prompts <FILE>|--messages <FILE>|--input <IN.safetensors>>"),
         (prompt(&["--prompts", "x"]), 2, "cannot be used with"),
@@ -235,6 +236,13 @@ fn wrong_use_is_one_line() {
             prompt(&["--stream", "--prompt", "x"]),
             2,
             "--stream shows one text; give one prompt, one sample and one beam",
+        ),
+        (vec!["--messages", "x", "--chat", "--system", "x"], 2, "cannot be used with"),
+        (prompt(&["--stop", ""]), 2, "expected a text, at least one character"),
+        (
+            vec!["--prompts", "list.json"],
+            1,
+            "list.json: line 1: a list of objects, expected an object in each line",
         ),
         (prompt(&["--top-p", "0"]), 2, "expected a share above 0, at most 1"),
         (prompt(&["--temperature", "-1"]), 2, "expected a number that is not negative"),
@@ -284,6 +292,33 @@ fn wrong_use_is_one_line() {
         );
         assert!(run.err.starts_with("error: ") && run.err.contains(message), "{arguments:?}: {}", run.err);
     }
+}
+
+#[test]
+fn no_output_replaces_a_file_of_the_model() {
+    let small = Small::mixtral();
+    let path = small.folder.path();
+    let before = fs::read(path.join("config.json")).unwrap();
+    for option in ["--record", "--report"] {
+        let run = small.run(&["--prompt", "hello", option, "config.json"]);
+        let message = "error: config.json: the output would replace an input; name another path\n";
+        assert_eq!((run.code, run.err.as_str()), (1, message), "{option}");
+        assert_eq!(fs::read(path.join("config.json")).unwrap(), before, "{option}");
+    }
+}
+
+#[test]
+fn prompts_have_chances_of_their_own() {
+    let small = Small::mixtral();
+    small.write("prompts.txt", "\u{feff}hello\nhello\nin\n");
+    let chance = ["--prompts", "prompts.txt", "--temperature", "1000", "--max-new-tokens", "12", "--json"];
+    let json = small.run(&chance).json();
+    let ids = &json["ids"];
+    assert_eq!(ids[0], ids[1], "one prompt, one text");
+    let equal = |nth: usize| ids[0][nth] == ids[2][nth];
+    assert!((0..12).filter(|nth| equal(*nth)).count() < 4, "{ids}");
+    let tokens = |text: &str| small.tokenizer.encode(text).unwrap().len();
+    assert_eq!(json["prompt_tokens"], json!(2 * tokens("hello") + tokens("in")), "no byte order mark");
 }
 
 #[test]

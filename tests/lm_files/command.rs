@@ -81,7 +81,7 @@ fn a_quantised_model_is_compared_and_runs() {
     );
     assert_eq!(
         keys(&json["comparison"]),
-        ["change", "labels", "original_perplexity", "perplexity", "routing"]
+        ["change", "divergence", "labels", "original_perplexity", "perplexity", "routing", "same_best"]
     );
     assert_eq!(keys(&json["comparison"]["routing"]), ["choices", "equal", "overlap"]);
     assert_eq!((&json["weights"], &json["only"]), (&"int4".into(), &"experts".into()));

@@ -9,6 +9,9 @@ mod logits;
 mod quantize;
 mod routing;
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use clap::Subcommand;
 
 use crate::error::Result;
@@ -44,6 +47,14 @@ impl Command {
             Self::Quantize(options) => quantize::run(options),
         }
     }
+}
+
+/// [`check_paths`](super::output::check_paths), where what lies in the models' folders is input too.
+fn check_paths(models: &[&Path], inputs: &[&Path], outputs: &[&Path], json: bool) -> Result<()> {
+    let entries = models.iter().filter_map(|folder| fs::read_dir(folder).ok()).flatten();
+    let files: Vec<PathBuf> = entries.filter_map(|entry| entry.ok().map(|entry| entry.path())).collect();
+    let inputs: Vec<&Path> = inputs.iter().copied().chain(files.iter().map(PathBuf::as_path)).collect();
+    super::output::check_paths(&inputs, outputs, json)
 }
 
 /// Tensors of a folder that its model has no use for.

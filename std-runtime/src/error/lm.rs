@@ -256,6 +256,11 @@ pub enum LmProblem {
         /// How many there may be.
         limit: usize,
     },
+    /// The logit of an id is not a number.
+    NotANumber {
+        /// The id.
+        id: usize,
+    },
     /// A setting of writing is out of its range.
     Setting {
         /// The setting.
@@ -313,6 +318,12 @@ impl fmt::Display for LmProblem {
                 write!(
                     f,
                     "{tokens} tokens, expected at most {limit}; shorten the input or ask for fewer new ones"
+                )
+            }
+            Self::NotANumber { id } => {
+                write!(
+                    f,
+                    "the logit of id {id} is not a number; the weights hold numbers that are none, or too large ones"
                 )
             }
             Self::Setting { what, found, expected } => write!(f, "{what} is {found}, expected {expected}"),

@@ -182,7 +182,10 @@ impl<'m> Session<'m> {
             let scale = config.head.scale as f32;
             out.iter_mut().for_each(|logit| *logit *= scale);
         }
-        Ok(())
+        match out.iter().position(|logit| logit.is_nan()) {
+            Some(place) => Err(LmProblem::NotANumber { id: place % config.vocab }.into()),
+            None => Ok(()),
+        }
     }
 
     /// Forgets what the decoder has read; what was encoded stays.

@@ -150,6 +150,8 @@ struct Writer<'m, 'a> {
     how: Generation,
     session: Session<'m>,
     model: &'m Model,
+    input: Tokens<'a>,
+    inputs: usize,
     /// What the decoder began with, of each sequence.
     sequences: Vec<Vec<u32>>,
     /// Which of these tokens are padding.
@@ -178,7 +180,8 @@ impl<'m, 'a> Writer<'m, 'a> {
         let session = Session::new(model, sequences, prompt + how.max_new_tokens)?;
         let mut session = session.with_operands(how.operands);
         session.encode(input, watch)?;
-        Ok(Self { how, session, model, sequences: begun, real, prompt, logits: Vec::new() })
+        let inputs = sequences;
+        Ok(Self { how, session, model, input, inputs, sequences: begun, real, prompt, logits: Vec::new() })
     }
 
     /// Reads what has not been read, and leaves the logits of the next token of each sequence.
@@ -191,6 +194,14 @@ impl<'m, 'a> Writer<'m, 'a> {
         let mask = self.real.filter(|_| read == 0).map(|real| self.mask(real));
         self.session.decode(Tokens { ids: &ids, real: mask.as_deref() }, watch)?;
         self.session.logits(Wanted::Last, &mut self.logits)
+    }
+
+    /// The ids of an input, without padding.
+    fn input_ids(&self, nth: usize) -> impl Iterator<Item = u32> {
+        let Tokens { ids, real } = self.input;
+        let len = ids.len() / self.inputs.max(1);
+        let own = (nth * len..(nth + 1) * len).filter(move |place| real.is_none_or(|real| real[*place]));
+        own.map(|place| ids[place])
     }
 
     /// The prompts' mask, grown by what has been written.
@@ -232,7 +243,7 @@ impl<'m, 'a> Writer<'m, 'a> {
             self.repeat(samples)?;
         }
         let mut chances: Vec<Option<Pcg64>> = (0..self.sequences.len())
-            .map(|nth| self.how.sampling.map(|it| it.chance(nth % samples)))
+            .map(|nth| self.how.sampling.map(|it| it.chance(self.input_ids(nth / samples), nth % samples)))
             .collect();
         let mut ends: Vec<Option<(Finish, usize)>> = vec![None; self.sequences.len()];
         for step in 1..=self.how.max_new_tokens {

@@ -9,7 +9,7 @@ use std::time::Instant;
 use clap::Args;
 use serde::Serialize;
 
-use super::super::output::{check_paths, log, print, print_json};
+use super::super::output::{log, print, print_json};
 use super::loading::LoadOptions;
 use super::routing::{RoutingOptions, RoutingSeen, RoutingWatch};
 use crate::cli::progress::Progress;
@@ -219,7 +219,9 @@ fn check(options: &EvalOptions) -> Result<()> {
     inputs.push(&options.data);
     inputs.extend(options.asking.shots_from.as_deref());
     outputs.extend(options.out.as_deref());
-    check_paths(&inputs, &outputs, options.common.json)
+    let models: Vec<&Path> =
+        [Some(options.model.as_path()), options.text.against.as_deref()].into_iter().flatten().collect();
+    super::check_paths(&models, &inputs, &outputs, options.common.json)
 }
 
 fn plan(options: &EvalOptions, config: &ModelConfig, tokenizer: &Tokenizer) -> Result<Plan> {
@@ -296,9 +298,10 @@ impl TextOptions {
     fn window(&self, config: &ModelConfig) -> (usize, usize) {
         /// Tokens of a window where nothing is asked for.
         const WINDOW: usize = 512;
-        let window =
-            self.window.unwrap_or_else(|| config.max_positions.map_or(WINDOW, |most| most.min(WINDOW)));
-        (window, self.stride.unwrap_or((window / 2).max(1)))
+        let most = config.max_positions.map_or(WINDOW, |most| most.min(WINDOW));
+        let window = self.window.unwrap_or(most).max(2);
+        // One token to predict, and as far as windows can go: one token of each was predicted before.
+        (window, self.stride.unwrap_or(window / 2).clamp(1, window - 1))
     }
 }
 

@@ -8,7 +8,7 @@ mod written;
 use std::borrow::Cow;
 use std::time::Instant;
 
-use super::super::output::{Lines, check_paths, log, print_aside, print_json};
+use super::super::output::{Lines, log, print_aside, print_json};
 use crate::error::Result;
 use crate::models::ModelConfig;
 use crate::models::forward::Wanted;
@@ -26,7 +26,12 @@ use written::{GenerateJson, Seconds, Written};
 pub(super) fn run(options: &GenerateOptions) -> Result<()> {
     let how = options.generation()?;
     let show = options.show()?;
-    check_paths(&options.inputs(), &options.routing.outputs(), options.common.json)?;
+    super::check_paths(
+        &[&options.model],
+        &options.inputs(),
+        &options.routing.outputs(),
+        options.common.json,
+    )?;
     options.common.start()?;
     let clock = Instant::now();
     let config = ModelConfig::read(&options.model)?;

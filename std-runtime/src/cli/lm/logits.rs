@@ -6,7 +6,7 @@ use std::time::Instant;
 use clap::Args;
 use serde::Serialize;
 
-use super::super::output::{Lines, check_paths, log, print, print_json};
+use super::super::output::{Lines, log, print, print_json};
 use super::loading::LoadOptions;
 use super::routing::{RoutingOptions, RoutingSeen};
 use crate::cli::Common;
@@ -86,7 +86,7 @@ pub(super) fn run(options: &LogitsOptions) -> Result<()> {
     let (mut inputs, mut outputs) = (options.routing.inputs(), options.routing.outputs());
     inputs.push(&options.input);
     outputs.push(&options.output);
-    check_paths(&inputs, &outputs, options.common.json)?;
+    super::check_paths(&[&options.model], &inputs, &outputs, options.common.json)?;
     options.common.start()?;
     let clock = Instant::now();
     let config = ModelConfig::read(&options.model)?;

@@ -48,6 +48,7 @@ impl Data {
     pub fn read(path: &Path) -> Result<Self> {
         let problem = |line, problem| Error::Eval { path: path.to_owned(), line, problem };
         let text = String::from_utf8(bytes(path)?).map_err(|_| problem(None, EvalProblem::NoText))?;
+        let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
         Self::parse(text).map_err(|(line, found)| problem(line, found))
     }
 
@@ -56,6 +57,10 @@ impl Data {
         let Some((first, line)) = lines.peek().copied() else {
             return Err((None, EvalProblem::Empty));
         };
+        if serde_json::from_str::<Vec<Map<String, Value>>>(&text).is_ok() {
+            let reason = "a list of objects, expected an object in each line".to_owned();
+            return Err((Some(first + 1), EvalProblem::Json { reason }));
+        }
         if !line.trim_start().starts_with('{') {
             return Ok(Self::Texts(vec![(None, text)]));
         }
@@ -100,6 +105,7 @@ impl Question {
         let mut answers = get(keys, &ANSWER)
             .and_then(|answer| match answer {
                 Value::String(text) => Some(vec![text.clone()]),
+                Value::Number(number) => Some(vec![number.to_string()]),
                 other => texts(other),
             })
             .filter(|answers| !answers.is_empty())

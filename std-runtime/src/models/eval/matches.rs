@@ -123,11 +123,13 @@ impl Matching {
     }
 
     fn normalised(&self, text: &str) -> String {
-        match self.normalise {
+        let normalised = match self.normalise {
             Normalise::Exact => text.trim().to_owned(),
             Normalise::Words => words(text),
             Normalise::Number => last_number(text).unwrap_or_default(),
-        }
+        };
+        // Where nothing is left ("A" is an article), nothing written would be right.
+        if normalised.is_empty() { text.trim().to_lowercase() } else { normalised }
     }
 }
 
@@ -190,7 +192,8 @@ mod tests {
             (Normalise::Number, "from 12-13", "13"),
             (Normalise::Number, "it is -3.", "-3"),
             (Normalise::Number, "-0", "0"),
-            (Normalise::Number, "none", ""),
+            (Normalise::Number, "none", "none"),
+            (Normalise::Words, " A. ", "a."),
         ];
         for (normalise, text, expected) in cases {
             assert_eq!(how(normalise).normalised(text), expected, "{text}");

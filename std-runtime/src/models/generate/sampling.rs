@@ -55,11 +55,12 @@ impl Sampling {
         wrong.map_or(Ok(()), |(what, found, _, expected)| Err(LmProblem::Setting { what, found, expected }))
     }
 
-    /// The chance of a prompt's `nth` sample: the same whatever else is written beside it.
-    pub fn chance(&self, nth: usize) -> Pcg64 {
+    /// The chance of a prompt's `nth` sample: the same whatever else is written beside it, another one for other ids.
+    pub fn chance(&self, prompt: impl IntoIterator<Item = u32>, nth: usize) -> Pcg64 {
         // Far from each other: neighbours of a seed are seeds that users choose.
-        let step = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(nth as u64);
-        Pcg64::seed_from_u64(self.seed.wrapping_add(step))
+        let step = |number: u64, by: u64| (number ^ by).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29);
+        let prompt = prompt.into_iter().fold(0, |number, id| step(number, u64::from(id) + 1));
+        Pcg64::seed_from_u64(self.seed ^ step(prompt, nth as u64))
     }
 
     /// The token that one random number chooses.

@@ -35,6 +35,9 @@ pub fn read_text(path: &Path) -> Result<String> {
             break;
         }
     }
+    if bytes.starts_with("\u{feff}".as_bytes()) {
+        bytes.drain(.."\u{feff}".len());
+    }
     String::from_utf8(bytes).map_err(|error| {
         let before = error.as_bytes().get(..error.utf8_error().valid_up_to()).unwrap_or_default();
         let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
@@ -49,6 +52,9 @@ pub fn read_prompts(path: &Path) -> Result<Vec<String>> {
         prompt: String,
     }
     let text = read_text(path)?;
+    if serde_json::from_str::<Vec<Object>>(&text).is_ok() {
+        return Err(wrong(path, 1, "a list of objects, expected an object in each line"));
+    }
     let prompts: Vec<String> = match text.trim_start().starts_with('{') {
         true => values::<Object>(path, &text)?.into_iter().map(|(_, object)| object.prompt).collect(),
         false => text.lines().filter(|line| !line.trim().is_empty()).map(str::to_owned).collect(),

@@ -47,7 +47,7 @@ pub(super) struct InputOptions {
     #[arg(long, conflicts_with_all = ["messages", "input"])]
     pub chat: bool,
     /// What the system says first in the chat
-    #[arg(long, value_name = "TEXT", requires = "chat", allow_hyphen_values = true)]
+    #[arg(long, value_name = "TEXT", requires = "chat", conflicts_with_all = ["messages", "input"], allow_hyphen_values = true)]
     pub system: Option<String>,
 }
 
@@ -81,7 +81,7 @@ pub(super) struct WritingOptions {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = beams)]
     pub beams: usize,
     /// A text that ends the writing and is cut off; may be given several times
-    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "input")]
+    #[arg(long, value_name = "TEXT", allow_hyphen_values = true, conflicts_with = "input", value_parser = stop)]
     pub stop: Vec<String>,
     /// Write on where the model would end
     #[arg(long)]
@@ -143,6 +143,14 @@ fn tokens(text: &str) -> Result<usize, String> {
 
 fn beams(text: &str) -> Result<usize, String> {
     usage::whole(text, 64)
+}
+
+fn stop(text: &str) -> Result<String, String> {
+    if text.is_empty() {
+        Err("expected a text, at least one character".to_owned())
+    } else {
+        Ok(text.to_owned())
+    }
 }
 
 fn positive(text: &str) -> Result<f64, String> {
