@@ -180,6 +180,9 @@ mod tests {
             (questions[1].answers[0].as_str(), questions[1].steps.as_deref()),
             ("18", Some("one\ntwo"))
         );
+        let lines = r#"{"prompt": "q", "answer": 7}"#;
+        let Ok(Data::Questions(questions)) = Data::parse(lines.into()) else { panic!("no questions") };
+        assert_eq!(questions[0].answers, ["7"]);
     }
 
     #[test]
@@ -189,10 +192,15 @@ mod tests {
             ("", None, "nothing to evaluate, expected a text, or lines of JSON"),
             (" \n\n", None, "nothing to evaluate, expected a text, or lines of JSON"),
             ("{\"a\": ", Some(1), "no JSON object"),
+            (
+                r#"[{"prompt": "q"}]"#,
+                Some(1),
+                "no JSON object (`a list of objects, expected an object in each line`)",
+            ),
             ("{}", Some(1), "`answer` is not there, expected a text, or a list of texts"),
             (r#"{"answer": "x"}"#, Some(1), "`prompt` is not there, expected a text"),
             (
-                r#"{"prompt": "q", "answer": 7}"#,
+                r#"{"prompt": "q", "answer": true}"#,
                 Some(1),
                 "`answer` is not there, expected a text, or a list of texts",
             ),
