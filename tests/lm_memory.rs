@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use mixlet_runtime::error::Result;
 use mixlet_runtime::models::forward::{Session, Tokens, Wanted};
 use mixlet_runtime::models::memory::MemoryNeed;
-use mixlet_runtime::models::routes::Reading;
 use mixlet_runtime::models::tensor::Tensor;
 use mixlet_runtime::models::weights::TensorSource;
 use mixlet_runtime::models::{Model, ModelConfig, Weights};

@@ -13,7 +13,7 @@ use mixlet_runtime::models::config::{Block, Stack};
 use mixlet_runtime::models::forward::{Keep, Session, Side, Tokens, Trace};
 use mixlet_runtime::models::generate::Generation;
 use mixlet_runtime::models::quantize::{Only, Quantisation, quantize};
-use mixlet_runtime::models::routes::{Fingerprint, Place, Reading, Replay, Routes, RoutesWatch};
+use mixlet_runtime::models::routes::{Fingerprint, Place, Replay, Routes, RoutesWatch};
 use mixlet_runtime::models::tensor::Narrow;
 use mixlet_runtime::models::{Batch, Model};
 

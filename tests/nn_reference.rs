@@ -4,10 +4,12 @@ mod common;
 
 use common::guarded::{added, changed, written};
 use common::nn;
-use common::nn_cases::{attention_cases, forward};
+use common::nn_cases::{attention_cases, attention_cases_of, forward};
 use common::numbers::{assert_close, normal, to_f32, to_f64};
 use common::random::SplitMix;
+use mixlet_core::linear::{Arith, PANEL};
 use mixlet_core::nn::*;
+use mixlet_runtime::simd::{Level, Product};
 
 /// What `f64` and `f32` kernels may be off, as a share of the largest value.
 const DOUBLE: f64 = 1e-12;
@@ -158,6 +160,86 @@ fn attention() {
         attention_forward(&case.single_attention(&single), &mut out, &mut log_sums, &mut scratch).unwrap();
         assert_close(&format!("{}, f32", case.name), &to_f64(&out), &expected, SINGLE);
     }
+}
+
+/// [`attention_forward_by`] at a level.
+struct Panels<'a> {
+    attention: &'a Attention<'a, f32>,
+    out: &'a mut [f32],
+    log_sums: &'a mut [f32],
+}
+
+impl Product for Panels<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<A: Arith>(self) {
+        let mut scratch = vec![f32::NAN; attention_forward_by_scratch_len(self.attention.shape)];
+        attention_forward_by::<A>(self.attention, self.out, self.log_sums, &mut scratch).unwrap();
+    }
+}
+
+fn by_panels(level: Level, attention: &Attention<'_, f32>) -> [Vec<f32>; 2] {
+    let shape = attention.shape;
+    let (mut out, mut log_sums) = (vec![f32::NAN; shape.out_len()], vec![f32::NAN; shape.log_sums_len()]);
+    level.run(Panels { attention, out: &mut out, log_sums: &mut log_sums }).unwrap();
+    [out, log_sums]
+}
+
+#[test]
+fn attention_by_panels() {
+    for case in [1, 6, 23].into_iter().flat_map(attention_cases_of) {
+        let name = format!("{}, {} queries", case.name, case.shape.span.queries);
+        let (expected, [_, log_sums]) = (nn::attention(&case.attention()), forward(&case.attention()));
+        let single = case.single();
+        let attention = case.single_attention(&single);
+        for level in Level::ALL.into_iter().filter(|level| level.is_here()) {
+            let [out, own_log_sums] = by_panels(level, &attention);
+            assert_close(&format!("{name}, {level:?}"), &to_f64(&out), &expected, SINGLE);
+            for (own, expected) in own_log_sums.iter().zip(&log_sums) {
+                let is_close = (f64::from(*own) - expected).abs() <= SINGLE * expected.abs().max(1.0);
+                assert!(is_close || f64::from(*own) == *expected, "{name}, {level:?}: {own} {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_of_whole_panels_has_the_bits_of_the_whole() {
+    for case in attention_cases_of(23).into_iter().filter(|case| case.distance_bias.is_none()) {
+        let single = case.single();
+        let whole = case.single_attention(&single);
+        let [out, _] = by_panels(Level::found(), &whole);
+        let (span, heads) = (case.shape.span, case.shape.heads);
+        let (q_width, out_width) = (heads * case.shape.head_dim, heads * case.shape.value_dim);
+        for start in (0..span.queries).step_by(PANEL) {
+            let end = (start + PANEL).min(span.queries);
+            let mut part = whole;
+            part.shape.span = Span { queries: end - start, first_query: span.first_query + start, ..span };
+            part.q = &whole.q[start * q_width..end * q_width];
+            part.visibility.segments =
+                whole.visibility.segments.map(|all| Segments { queries: &all.queries[start..end], ..all });
+            // A short rest is alone where it is few.
+            if end - start == PANEL || case.dropout.is_some() {
+                let [part_out, _] = by_panels(Level::found(), &part);
+                assert_eq!(part_out, out[start * out_width..end * out_width], "{} {start}..{end}", case.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_by_panels_keeps_what_is_no_number() {
+    let mut case = attention_cases_of(6).into_iter().find(|case| case.name == "causal, lanes").unwrap();
+    case.q[3 * 2 * 16] = f64::NAN;
+    let single = case.single();
+    let [out, log_sums] = by_panels(Level::found(), &case.single_attention(&single));
+    let is_nan = |query: usize, head: usize| {
+        let of_query = &out[(query * 2 + head) * 16..][..16];
+        assert_eq!(of_query.iter().all(|value| value.is_nan()), log_sums[query * 2 + head].is_nan());
+        log_sums[query * 2 + head].is_nan()
+    };
+    assert!(is_nan(3, 0) && !is_nan(3, 1) && !is_nan(2, 0) && !is_nan(4, 0));
 }
 
 #[test]

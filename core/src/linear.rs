@@ -19,6 +19,7 @@ pub use backward::{
 };
 
 use half::{bf16, f16};
+pub(crate) use panel::tile_of_panel;
 
 use crate::arch::{self, RoundedPanel, RoundedRow, RoundedWeights4, Sums};
 use crate::matrix::{MatMut, MatRef, ShapeError, check_length};

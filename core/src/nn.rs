@@ -26,7 +26,8 @@ mod sinusoidal;
 pub use crate::real::Real;
 pub use attention::{
     Attention, AttentionGrads, AttentionShape, Pattern, Segments, Span, Visibility, attention_backward,
-    attention_backward_scratch_len, attention_forward, attention_forward_scratch_len,
+    attention_backward_scratch_len, attention_forward, attention_forward_by,
+    attention_forward_by_scratch_len, attention_forward_scratch_len,
 };
 pub use cross_entropy::{
     CrossEntropy, IGNORED, LabelSmoothing, Loss, Reduction, Targets, cross_entropy_backward,

@@ -42,6 +42,18 @@ pub fn linear_forward(
 }
 
 /// The products of the same rows with several matrices, each into its `[rows, outputs]`; threads share them as one.
+///
+/// ```
+/// # use mixlet_core::{linear::{Linear, Operands}, matrix::MatRef, weights::Weights};
+/// let sum = Linear::new(Weights::F32(MatRef::new(&[1.0, 1.0], 1, 2)?));
+/// let both = Linear::new(Weights::F32(MatRef::new(&[1.0, 0.0, 0.0, -1.0], 2, 2)?));
+/// let x = MatRef::new(&[3.0, 4.0], 1, 2)?;
+/// let (mut of_sum, mut of_both) = ([f32::NAN], [f32::NAN; 2]);
+/// let products = [(sum, &mut of_sum[..]), (both, &mut of_both[..])];
+/// mixlet_runtime::linear::linears_forward(Operands::Exact, x, products)?;
+/// assert_eq!((of_sum, of_both), ([7.0], [3.0, -4.0]));
+/// # Ok::<(), mixlet_core::matrix::ShapeError>(())
+/// ```
 pub fn linears_forward<const N: usize>(
     operands: Operands,
     x: MatRef<'_>,

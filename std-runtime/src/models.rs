@@ -46,7 +46,7 @@ pub mod weights;
 
 use std::path::Path;
 
-pub use batch::Batch;
+pub use batch::{Batch, Reading};
 pub use config::ModelConfig;
 pub use weights::Weights;
 
@@ -76,8 +76,11 @@ impl Model {
     ///
     /// Weights stay in the files, which are mapped into memory and must not be changed meanwhile.
     pub fn import(folder: &Path) -> Result<Imported> {
-        let config = ModelConfig::read(folder)?;
-        let mut checkpoint = Checkpoint::open(folder)?;
+        Self::of(ModelConfig::read(folder)?, Checkpoint::open(folder)?)
+    }
+
+    /// Takes the weights out of an open checkpoint.
+    pub fn of(config: ModelConfig, mut checkpoint: Checkpoint) -> Result<Imported> {
         let weights = Weights::build(&config, &mut checkpoint)?;
         let tied = config.architecture.names().copies;
         let unused = checkpoint.unused().filter(|name| !tied.contains(name)).map(str::to_owned).collect();

@@ -64,6 +64,24 @@ pub fn experts_forward(
 /// Networks of one shape, wherever their weights lie, each over its own rows.
 ///
 /// Their work is shared as one: two networks of a row each keep more than two threads busy.
+///
+/// ```
+/// # use mixlet_core::{activation::Activation, linear::{Linear, Operands}, moe::experts::*, weights::Weights};
+/// # use mixlet_core::matrix::{MatMut, MatRef};
+/// # use mixlet_runtime::moe::{NetworkRows, networks_forward};
+/// let one = Linear::new(Weights::F32(MatRef::new(&[1.0], 1, 1)?));
+/// let [double, negate] = [[2.0], [-1.0]];
+/// let (mut doubled, mut negated) = ([f32::NAN], [f32::NAN]);
+/// let mut networks = Vec::new();
+/// for (down, x, out) in [(&double, &[3.0], &mut doubled), (&negate, &[5.0], &mut negated)] {
+///     let down = Linear::new(Weights::F32(MatRef::new(down, 1, 1)?));
+///     let ffn = Ffn::new(FfnKind::Plain(Activation::Relu), None, one, down)?;
+///     networks.push(NetworkRows { ffn, x: MatRef::new(x, 1, 1)?, out: MatMut::new(out, 1, 1)? });
+/// }
+/// networks_forward(Operands::Exact, networks)?;
+/// assert_eq!((doubled, negated), ([6.0], [-5.0]));
+/// # Ok::<(), ExpertsError>(())
+/// ```
 pub fn networks_forward(operands: Operands, networks: Vec<NetworkRows<'_>>) -> Result<(), ExpertsError> {
     let Some(shape) = networks.first().map(|first| first.ffn.shape(0)) else { return Ok(()) };
     let mut blocks = Vec::with_capacity(networks.len());

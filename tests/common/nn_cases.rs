@@ -119,6 +119,11 @@ pub fn plain(name: &'static str, pattern: Pattern, shape: AttentionShape) -> Att
 
 /// Every variant alone and some together; widths below, at and above the kernel's lanes.
 pub fn attention_cases() -> Vec<AttentionCase> {
+    attention_cases_of(1)
+}
+
+/// The same with so many times as many queries and keys.
+pub fn attention_cases_of(times: usize) -> Vec<AttentionCase> {
     use Pattern::{Causal, Full, Window};
     let with = |mut case: AttentionCase, change: &dyn Fn(&mut AttentionCase, &mut SplitMix)| {
         change(&mut case, &mut SplitMix(99));
@@ -140,6 +145,7 @@ pub fn attention_cases() -> Vec<AttentionCase> {
     let all_hidden: &dyn Fn(&mut AttentionCase, &mut SplitMix) = &|case, _| {
         case.key_mask = Some((0..case.shape.span.keys).map(|key| key > 3).collect());
     };
+    let shape = |span: [usize; 3], heads, dims| shape(span.map(|tokens| tokens * times), heads, dims);
     vec![
         plain("full", Full, shape([5, 5, 0], [2, 2], [3, 3])),
         plain("causal, lanes", Causal, shape([7, 7, 0], [2, 2], [16, 16])),
@@ -171,6 +177,12 @@ pub fn attention_cases() -> Vec<AttentionCase> {
             },
         ),
         with(plain("dropout", Causal, shape([20, 20, 0], [2, 2], [8, 8])), dropout),
+        with(
+            plain("everything but dropout", Window(5), shape([13, 13, 0], [4, 2], [18, 21])),
+            &|case, random| {
+                [bias, sinks, mask, segments].iter().for_each(|change| change(case, random));
+            },
+        ),
         with(
             plain("everything at once", Window(5), shape([13, 13, 0], [4, 2], [18, 20])),
             &|case, random| {

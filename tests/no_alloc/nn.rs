@@ -1,8 +1,9 @@
 //! Layers and optimisers.
 
-use crate::common::nn_cases::attention_cases;
+use crate::common::nn_cases::{attention_cases, attention_cases_of};
 use crate::common::random::SplitMix;
 use crate::without_allocations;
+use mixlet_core::linear::Plain;
 use mixlet_core::nn::{self, NormShape};
 use mixlet_core::optim::{self, Adafactor, AdafactorShape, LrDecay, LrSchedule};
 
@@ -26,6 +27,20 @@ fn attention() {
                 sinks: Some(&mut sinks),
             };
             nn::attention_backward(&attention, &log_sums, &out, grads, &mut backward_scratch).unwrap();
+        });
+    }
+}
+
+#[test]
+fn attention_by_panels() {
+    for case in attention_cases_of(6) {
+        let (single, shape) = (case.single(), case.shape);
+        let attention = case.single_attention(&single);
+        let zeros = |len| vec![0.0; len];
+        let (mut out, mut log_sums) = (zeros(shape.out_len()), zeros(shape.log_sums_len()));
+        let mut scratch = zeros(nn::attention_forward_by_scratch_len(shape));
+        without_allocations(case.name, || {
+            nn::attention_forward_by::<Plain>(&attention, &mut out, &mut log_sums, &mut scratch).unwrap();
         });
     }
 }

@@ -2,8 +2,8 @@
 
 Random weights, the same for everyone: `mixtral` has 0.8 billion parameters, 8 experts, 2 for each token; `olmoe` 1.7
 billion, 64 experts, 8 for each. Prefill reads 512 ids and computes the last one's logits; decoding writes 64 ids after
-one. `start` is a whole process that writes one token, `peak` the largest resident memory of a process, mapped files
-included. The methods of a row are measured one after the other, and every row `--repeats` times: rates are medians,
+one, after the weights have been met: llama.cpp and PyTorch warm up before, mixlet's first 64 ids are not counted. `start` is
+a whole process that writes one token, `peak` the largest resident memory of a process, mapped files included. The methods of a row are measured one after the other, and every row `--repeats` times: rates are medians,
 ratios medians of the ratios of one repeat.
 """
 import argparse
@@ -48,7 +48,7 @@ class Models:
             return self.made(path, lambda part: self.generate("hf", model, part))
         bf16 = self.folder(model, "bf16")
         if form == "f16":
-            return self.made(path, lambda part: narrow(bf16, part))
+            return self.made(path, lambda part: quiet([sys.executable, __file__, "--child", "narrow", bf16, part]))
         command = [self.mixlet, "lm", "quantize", bf16]
         return self.made(path, lambda part: quiet([*command, part, "--weights", form]))
 
@@ -61,7 +61,7 @@ class Models:
         return self.made(path, lambda part: quiet([*command, part, form.upper(), "2"]))
 
     def generate(self, layout, model, part):
-        """A process of its own, as tensors take memory."""
+        """A process of its own, as narrowing is: what this one once took counts for its children."""
         quiet([sys.executable, __file__, "--child", "generate", layout, model, part])
 
     def ids(self, count):
@@ -86,6 +86,7 @@ def narrow(source, target):
     import torch
     from safetensors.torch import load_file, save_file
 
+    source, target = Path(source), Path(target)
     target.mkdir()
     for path in source.iterdir():
         if path.suffix == ".safetensors":
@@ -135,9 +136,9 @@ def measure_mixlet(models, model, form, threads):
         return json.loads(out)["seconds"], peak, seconds
 
     prefill, peak, _ = run(PREFILL, 1)
-    decode, _, _ = run(1, DECODED + 1)
+    warm, both = (run(1, times * DECODED + 1)[0]["decode"] for times in [1, 2])
     _, _, start = run(1, 1)
-    return {"prefill": PREFILL / prefill["prefill"], "decode": DECODED / decode["decode"], "start": start, "peak": peak}
+    return {"prefill": PREFILL / prefill["prefill"], "decode": DECODED / (both - warm), "start": start, "peak": peak}
 
 
 def measure_llama(models, model, form, threads):
@@ -237,6 +238,6 @@ def line(name, runs):
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
-        {"generate": generate, "torch": torch_child}[sys.argv[2]](*sys.argv[3:])
+        {"generate": generate, "narrow": narrow, "torch": torch_child}[sys.argv[2]](*sys.argv[3:])
     else:
         main()

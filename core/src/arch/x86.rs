@@ -44,14 +44,17 @@ pub fn int8_dots<const M: usize>(x: [RoundedRow<'_>; M], w: [&[i8]; TILE]) -> [[
     let rest = w.iter().any(|w| w.len() > whole * STEP_INT8);
     for step in 0..whole + usize::from(rest) {
         let mut weights = [_mm512_setzero_si512(); TILE];
-        load_all::<i8, STEP_INT8, TILE>(&mut weights, &w, step, whole);
+        // SAFETY: `whole` is at most what the shortest row has.
+        unsafe { load_all::<i8, STEP_INT8, TILE>(&mut weights, &w, step, whole) };
         for weights in &mut weights {
             *weights = _mm512_xor_si512(*weights, offset);
         }
         for (sums, x) in sums.iter_mut().zip(&x) {
             let mut values = [_mm512_setzero_si512()];
-            load_all::<i8, STEP_INT8, 1>(&mut values, &[x.values], step, whole);
-            let [low, high] = nth_scales::<SCALES_INT8>(x, step, whole);
+            // SAFETY: as above.
+            unsafe { load_all::<i8, STEP_INT8, 1>(&mut values, &[x.values], step, whole) };
+            // SAFETY: as above.
+            let [low, high] = unsafe { nth_scales::<SCALES_INT8>(x, step, whole) };
             let scale = _mm512_mask_blend_ps(0xff00, _mm512_set1_ps(low), _mm512_set1_ps(high));
             let offsets = _mm512_dpbusd_epi32(_mm512_setzero_si512(), offset, values[0]);
             let start = _mm512_sub_epi32(_mm512_setzero_si512(), offsets);
@@ -84,18 +87,21 @@ pub fn int4_dots<const M: usize>(x: [RoundedRow<'_>; M], w: [RoundedWeights4<'_>
         let mut w_scales = [_mm512_setzero_ps(); TILE];
         let weights = low.iter_mut().zip(&mut high).zip(&mut w_scales).zip(w.iter().zip(&ends.weights));
         for (((low, high), w_scale), (w, end)) in weights {
-            let nibbles = load(nth(w.nibbles, &end.0, step, whole));
+            // SAFETY: `whole` is at most what the shortest row has.
+            let nibbles = load(unsafe { nth(w.nibbles, &end.0, step, whole) });
             if M == 1 {
                 prefetch(w.nibbles.as_ptr().wrapping_add(step * BYTES_INT4));
             }
             *low = _mm512_and_si512(nibbles, ones);
             *high = _mm512_and_si512(_mm512_srli_epi16::<4>(nibbles), ones);
-            let scales = nth(w.scales, &end.1, step, whole);
+            // SAFETY: as above.
+            let scales = unsafe { nth(w.scales, &end.1, step, whole) };
             // SAFETY: the array is 8 bytes long; the load needs no alignment.
             *w_scale = spread(_mm_cvtph_ps(unsafe { _mm_loadl_epi64(scales.as_ptr().cast()) }));
         }
         for ((sums, x), end) in sums.iter_mut().zip(&x).zip(&ends.rows) {
-            let values: &[i8; STEP_INT4] = nth(x.values, &end.0, step, whole);
+            // SAFETY: as above.
+            let values: &[i8; STEP_INT4] = unsafe { nth(x.values, &end.0, step, whole) };
             let [first, second] = halves(values);
             // The first 16 values of each group, and the last 16.
             let x_low = _mm512_shuffle_i32x4::<0b10_00_10_00>(first, second);
@@ -103,7 +109,8 @@ pub fn int4_dots<const M: usize>(x: [RoundedRow<'_>; M], w: [RoundedWeights4<'_>
             let offsets = _mm512_dpbusd_epi32(_mm512_setzero_si512(), eights, x_low);
             let offsets = _mm512_dpbusd_epi32(offsets, eights, x_high);
             let start = _mm512_sub_epi32(_mm512_setzero_si512(), offsets);
-            let [a, b, c, d] = *nth(x.scales, &end.1, step, whole);
+            // SAFETY: as above.
+            let [a, b, c, d] = *unsafe { nth(x.scales, &end.1, step, whole) };
             let x_scale = spread(_mm_setr_ps(a, b, c, d));
             for (((sum, low), high), w_scale) in sums.iter_mut().zip(&low).zip(&high).zip(&w_scales) {
                 let products = _mm512_dpbusd_epi32(_mm512_dpbusd_epi32(start, *low, x_low), *high, x_high);
@@ -150,9 +157,12 @@ impl<const M: usize> Int4Ends<M> {
     }
 }
 
-/// The nth step of a row of at least `whole`, or its end.
+/// The nth step of a row, or its end.
+///
+/// # Safety
+/// The row must have at least `whole` steps.
 #[inline(always)]
-fn nth<'a, T, const L: usize>(row: &'a [T], end: &'a [T; L], step: usize, whole: usize) -> &'a [T; L] {
+unsafe fn nth<'a, T, const L: usize>(row: &'a [T], end: &'a [T; L], step: usize, whole: usize) -> &'a [T; L] {
     if step < whole {
         // SAFETY: `step` is below the number of whole steps.
         unsafe { &*row.as_ptr().add(step * L).cast() }
@@ -241,8 +251,11 @@ fn spread(scales: __m128) -> __m512 {
 }
 
 /// The scales of the nth step; zeros behind the row's end.
+///
+/// # Safety
+/// The row must have the scales of at least `whole` steps.
 #[inline(always)]
-fn nth_scales<const S: usize>(row: &RoundedRow<'_>, step: usize, whole: usize) -> [f32; S] {
+unsafe fn nth_scales<const S: usize>(row: &RoundedRow<'_>, step: usize, whole: usize) -> [f32; S] {
     if step < whole {
         // SAFETY: `step` is below the number of whole steps.
         return unsafe { *row.scales.as_ptr().add(step * S).cast() };
@@ -251,9 +264,12 @@ fn nth_scales<const S: usize>(row: &RoundedRow<'_>, step: usize, whole: usize) -
 }
 
 /// The nth two registers of a row; zeros behind its end.
+///
+/// # Safety
+/// The row must have at least `whole` pairs of registers.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn load_halves(out: &mut [__m512i; 2], row: &[i8], step: usize, whole: usize) {
+unsafe fn load_halves(out: &mut [__m512i; 2], row: &[i8], step: usize, whole: usize) {
     if step < whole {
         for (half, out) in out.iter_mut().enumerate() {
             // SAFETY: `step` is below the number of whole steps; the load needs no alignment.
@@ -266,10 +282,13 @@ fn load_halves(out: &mut [__m512i; 2], row: &[i8], step: usize, whole: usize) {
     }
 }
 
-/// The nth step of each row, of which there are `whole`; zeros behind a row's end.
+/// The nth step of each row; zeros behind a row's end.
+///
+/// # Safety
+/// Every row must have at least `whole` steps.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn load_all<T: Copy + Default, const L: usize, const N: usize>(
+unsafe fn load_all<T: Copy + Default, const L: usize, const N: usize>(
     out: &mut [__m512i; N],
     rows: &[&[T]; N],
     step: usize,

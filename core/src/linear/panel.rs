@@ -95,7 +95,7 @@ fn add_tile<A: Arith>(weights: [&[f32]; TILE], output: usize, panels: &[f32], mu
 
 /// `sums[t][r] = Σ_i a[t][i] · b[i][r]`, as many `i` as `a` and `b` have in common.
 #[inline(always)]
-pub(super) fn tile_of_panel<A: Arith>(a: [&[f32]; TILE], b: &[[f32; PANEL]]) -> [[f32; PANEL]; TILE] {
+pub(crate) fn tile_of_panel<A: Arith>(a: [&[f32]; TILE], b: &[[f32; PANEL]]) -> [[f32; PANEL]; TILE] {
     if A::WIDE {
         return whole::<A>(a, b);
     }

@@ -11,10 +11,12 @@
 mod backward;
 mod forward;
 mod heads;
+mod panels;
 mod visibility;
 
 pub use backward::{AttentionGrads, attention_backward, attention_backward_scratch_len};
 pub use forward::{attention_forward, attention_forward_scratch_len};
+pub use panels::{attention_forward_by, attention_forward_by_scratch_len};
 pub use visibility::{Pattern, Segments, Visibility};
 
 use core::ops::Range;

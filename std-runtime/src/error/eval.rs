@@ -10,8 +10,6 @@ use super::Quoted;
 pub enum EvalProblem {
     /// There is nothing in the file.
     Empty,
-    /// The file is no UTF-8.
-    NoText,
     /// A line is no JSON object.
     Json {
         /// What the parser found.
@@ -57,7 +55,6 @@ impl fmt::Display for EvalProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty => write!(f, "nothing to evaluate, expected a text, or lines of JSON"),
-            Self::NoText => write!(f, "no UTF-8 text; convert the file"),
             Self::Json { reason } => write!(f, "no JSON object ({})", Quoted(reason)),
             Self::Missing { key, expected } => write!(f, "`{key}` is not there, expected {expected}"),
             Self::Answer { found, choices } => write!(

@@ -4,7 +4,6 @@ use mixlet_core::linear::Operands;
 use mixlet_core::nn::IGNORED;
 
 use super::forward::{Session, Tokens, Wanted, Watch};
-use super::routes::Reading;
 use super::{Model, ModelConfig};
 use crate::error::{LmProblem, Result};
 
@@ -23,6 +22,17 @@ pub struct Batch {
     ///
     /// A decoder alone predicts each token from those before it: its labels are its ids.
     pub labels: Option<Vec<u32>>,
+}
+
+/// How much a model is to read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reading {
+    /// Sequences.
+    pub sequences: usize,
+    /// Tokens of each that the encoder reads.
+    pub encoder: usize,
+    /// Tokens of each that the decoder reads; `None` if that is not known yet.
+    pub decoder: Option<usize>,
 }
 
 impl Batch {

@@ -13,6 +13,7 @@ use rand_pcg::Pcg64;
 use super::Model;
 use super::forward::{Session, Tokens, Wanted, Watch};
 use crate::error::{LmProblem, Result};
+use crate::threads;
 
 pub use prompts::Prompts;
 pub use sampling::{Candidate, Sampling, penalise};
@@ -192,8 +193,10 @@ impl<'m, 'a> Writer<'m, 'a> {
         let read = self.session.tokens();
         let ids: Vec<u32> = self.sequences.iter().flat_map(|ids| ids[read..].iter().copied()).collect();
         let mask = self.real.filter(|_| read == 0).map(|real| self.mask(real));
-        self.session.decode(Tokens { ids: &ids, real: mask.as_deref() }, watch)?;
-        self.session.logits(Wanted::Last, &mut self.logits)
+        threads::awake(|| {
+            self.session.decode(Tokens { ids: &ids, real: mask.as_deref() }, watch)?;
+            self.session.logits(Wanted::Last, &mut self.logits)
+        })
     }
 
     /// The ids of an input, without padding.

@@ -10,10 +10,10 @@ use std::fmt;
 use serde::Serialize;
 
 use super::ModelConfig;
+use super::Reading;
 use super::checkpoint::Checkpoint;
 use super::config::{Attention, Block, Network};
 use super::forward::Wanted;
-use super::routes::Reading;
 use super::tensor::{Matrix, Tensor};
 use super::weights::{Part, TensorSource, Weights};
 use crate::error::{LmProblem, Result};

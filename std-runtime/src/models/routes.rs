@@ -21,7 +21,7 @@ use super::forward::{MixtureSeen, Side, Watch};
 use crate::error::{LmProblem, Result};
 
 pub use fingerprint::Fingerprint;
-pub use replay::{Reading, Replay};
+pub use replay::Replay;
 
 /// What became of a slot; the numbers are those of core's recordings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -23,6 +23,7 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result, TextProblem};
 
 pub use chat::ChatTemplate;
+pub(crate) use inputs::{LIST, is_list_of_objects};
 pub use inputs::{Message, read_chats, read_prompts, read_text};
 pub use special::end_ids;
 pub use stop::{StopTexts, StoppedStream};

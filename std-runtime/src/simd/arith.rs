@@ -189,38 +189,34 @@ mod x86 {
     struct Avx512Dot;
 
     impl Arith for Avx512Dot {
-        const WIDE: bool = true;
-        const FEW: usize = 40;
+        const WIDE: bool = Avx512::WIDE;
+        const FEW: usize = Avx512::FEW;
         const FEW_BF16: usize = 24;
         const FEW_BYTES: usize = 8;
 
         #[inline(always)]
         fn fma(a: f32, b: f32, c: f32) -> f32 {
-            a.mul_add(b, c)
+            Avx512::fma(a, b, c)
         }
 
         #[inline(always)]
         fn f32_dots<const M: usize>(x: [&[f32]; M], w: [&[f32]; TILE]) -> [[f32; TILE]; M] {
-            // SAFETY: `dispatch` has found the instructions.
-            unsafe { x86::f32_dots(x, w) }
+            Avx512::f32_dots(x, w)
         }
 
         #[inline(always)]
         fn f16_dots(x: &[f32], w: [&[f16]; TILE]) -> [f32; TILE] {
-            // SAFETY: `dispatch` has found the instructions.
-            unsafe { x86::f16_dots(x, w) }
+            Avx512::f16_dots(x, w)
         }
 
         #[inline(always)]
         fn exact_bf16_dots(x: &[f32], w: [&[bf16]; TILE]) -> [f32; TILE] {
-            // SAFETY: as above.
-            unsafe { x86::exact_bf16_dots(x, w) }
+            Avx512::exact_bf16_dots(x, w)
         }
 
         #[inline(always)]
         fn exact_int8_dots(x: &[f32], w: [&[i8]; TILE]) -> [f32; TILE] {
-            // SAFETY: as above.
-            unsafe { x86::exact_int8_dots(x, w) }
+            Avx512::exact_int8_dots(x, w)
         }
 
         #[inline(always)]

@@ -67,6 +67,19 @@ impl Input {
         })
     }
 
+    /// All bytes of a file.
+    pub fn read_all(path: &Path) -> Result<Vec<u8>> {
+        let mut input = Self::open(path)?;
+        let (mut bytes, mut space) = (Vec::new(), vec![0; 1 << 16]);
+        loop {
+            let len = input.read(path, &mut space)?;
+            bytes.extend_from_slice(space.get(..len).unwrap_or_default());
+            if len < space.len() {
+                return Ok(bytes);
+            }
+        }
+    }
+
     /// Bytes read from the file so far.
     pub fn bytes_read(&self) -> u64 {
         self.read.get()

@@ -19,6 +19,16 @@ trait Multiply: Copy + Default {
     /// # Safety
     /// The CPU must have the instruction.
     unsafe fn add(sum: __m512, x: __m512i, w: __m512i) -> __m512;
+
+    /// The same bits, for a row that is alone: it waits for its weights, not for what is done with them.
+    ///
+    /// # Safety
+    /// The CPU must have `avx512f`.
+    #[inline(always)]
+    unsafe fn add_alone(sum: __m512, x: __m512i, w: __m512i) -> __m512 {
+        // SAFETY: the caller's.
+        unsafe { Self::add(sum, x, w) }
+    }
 }
 
 impl Multiply for f32 {
@@ -35,6 +45,18 @@ impl Multiply for bf16 {
         // SAFETY: the caller's; both types are 64 bytes without invalid values.
         unsafe { _mm512_dpbf16_ps(sum, transmute::<__m512i, __m512bh>(x), transmute::<__m512i, __m512bh>(w)) }
     }
+
+    /// *Why not by the instruction:* weights come in a twentieth faster, a seventh where rows are long.
+    #[inline(always)]
+    unsafe fn add_alone(sum: __m512, x: __m512i, w: __m512i) -> __m512 {
+        // SAFETY: the caller's.
+        unsafe {
+            let high = _mm512_set1_epi32(0xffff_0000_u32.cast_signed());
+            let second = |pairs| _mm512_castsi512_ps(_mm512_and_si512(pairs, high));
+            let first = |pairs| _mm512_castsi512_ps(_mm512_slli_epi32::<16>(pairs));
+            _mm512_fmadd_ps(first(x), first(w), _mm512_fmadd_ps(second(x), second(w), sum))
+        }
+    }
 }
 
 /// `[m][n]`: `Σ x[m] · w[n]`, sixteen sums side by side.
@@ -48,7 +70,7 @@ pub fn f32_dots<const M: usize>(x: [&[f32]; M], w: [&[f32]; TILE]) -> [[f32; TIL
     unsafe { dots::<f32, LANES, M>(x, w) }
 }
 
-/// [`bf16_dots`](crate::arch::bf16_dots) by `vdpbf16ps`; subnormal numbers count as zero.
+/// [`bf16_dots`](crate::arch::bf16_dots) by `vdpbf16ps`; with several rows subnormal numbers count as zero.
 ///
 /// # Safety
 /// The CPU must have `avx512f`, `avx512bw` and `avx512bf16`.
@@ -102,7 +124,7 @@ unsafe fn add<T: Multiply, const L: usize, const M: usize>(
         for (sums, x) in sums.iter_mut().zip(x) {
             let x = load(x);
             for (sum, w) in sums.iter_mut().zip(&weights) {
-                *sum = T::add(*sum, x, *w);
+                *sum = if M > 1 { T::add(*sum, x, *w) } else { T::add_alone(*sum, x, *w) };
             }
         }
     }

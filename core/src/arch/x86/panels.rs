@@ -103,7 +103,8 @@ fn unpack(out: &mut [u8; DEPTH_INT8], nibbles: &[u8]) {
     let second = _mm512_setr_epi64(4, 5, 12, 13, 6, 7, 14, 15);
     for (nth, out) in out.as_chunks_mut::<128>().0.iter_mut().enumerate() {
         let mut bytes = [_mm512_setzero_si512()];
-        super::load_all::<u8, 64, 1>(&mut bytes, &[nibbles], nth, nibbles.len() / 64);
+        // SAFETY: so many steps the row has.
+        unsafe { super::load_all::<u8, 64, 1>(&mut bytes, &[nibbles], nth, nibbles.len() / 64) };
         let low = _mm512_and_si512(bytes[0], ones);
         let high = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes[0]), ones);
         let halves =

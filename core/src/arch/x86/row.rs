@@ -44,13 +44,15 @@ fn prepare(x: RoundedRow<'_>, steps: &mut [Prepared]) {
     let whole = (x.values.len() / STEP_INT4).min(x.scales.len() / SCALES_INT4);
     for (step, prepared) in steps.iter_mut().enumerate() {
         let mut halves = [_mm512_setzero_si512(); 2];
-        load_halves(&mut halves, x.values, step, whole);
+        // SAFETY: `whole` is at most what the row has of values and of scales.
+        unsafe { load_halves(&mut halves, x.values, step, whole) };
         let low = _mm512_shuffle_i32x4::<0b10_00_10_00>(halves[0], halves[1]);
         let high = _mm512_shuffle_i32x4::<0b11_01_11_01>(halves[0], halves[1]);
         let offsets = _mm512_dpbusd_epi32(_mm512_setzero_si512(), eights, low);
         let offsets = _mm512_dpbusd_epi32(offsets, eights, high);
         let start = _mm512_sub_epi32(_mm512_setzero_si512(), offsets);
-        let [a, b, c, d] = nth_scales::<SCALES_INT4>(&x, step, whole);
+        // SAFETY: as above.
+        let [a, b, c, d] = unsafe { nth_scales::<SCALES_INT4>(&x, step, whole) };
         let scale = _mm512_castps_si512(spread(_mm_setr_ps(a, b, c, d)));
         for (out, values) in prepared.iter_mut().zip([low, high, start, scale]) {
             // SAFETY: the array is 64 bytes long; the store needs no alignment.

@@ -63,6 +63,19 @@ impl Visibility<'_> {
         }
     }
 
+    /// The queries that may see a key by position.
+    #[inline(always)]
+    pub(super) fn queries(&self, span: Span, key: usize) -> Range<usize> {
+        let start = key.saturating_sub(span.first_query).min(span.queries);
+        match self.pattern {
+            Pattern::Full => 0..span.queries,
+            Pattern::Causal => start..span.queries,
+            Pattern::Window(width) => {
+                start..(key + width).saturating_sub(span.first_query).clamp(start, span.queries)
+            }
+        }
+    }
+
     /// Sets the scores of keys that the query does not see to −∞; `scores` are those of `keys`.
     #[inline(always)]
     pub(super) fn hide<R: Real>(&self, span: Span, query: usize, keys: Range<usize>, scores: &mut [R]) {
@@ -109,6 +122,10 @@ mod tests {
         for (pattern, span, query, expected) in cases {
             let visibility = Visibility { pattern, ..Visibility::default() };
             assert_eq!(visibility.range(span, query), expected, "{pattern:?} {span:?} {query}");
+            for key in 0..span.keys {
+                let sees = visibility.queries(span, key).contains(&query);
+                assert_eq!(sees, expected.contains(&key), "{pattern:?} {span:?} {query} {key}");
+            }
         }
     }
 }

@@ -16,13 +16,13 @@ use crate::cli::progress::Progress;
 use crate::cli::{Common, usage};
 use crate::error::{Error, Result};
 use crate::models::compare::{Comparison, compare};
+use crate::models::eval::perplexity::settled;
 use crate::models::eval::{
     ChoiceScores, Data, MatchScores, Matching, Normalise, Perplexity, Plan, Planner, Question, Reader,
     Settings, Shots, choices, matches, perplexity,
 };
-use crate::models::routes::Reading;
 use crate::models::text::Tokenizer;
-use crate::models::{Batch, Model, ModelConfig};
+use crate::models::{Batch, Model, ModelConfig, Reading};
 use crate::output::write_file;
 
 /// Everything `mixlet lm eval` takes.
@@ -152,7 +152,7 @@ pub(super) fn run(options: &EvalOptions) -> Result<()> {
     let (window, stride) = options.text.window(&config);
     let plan = plan(options, &config, &tokenizer)?;
     let (largest, wanted) = plan.largest(options.asking.max_new_tokens);
-    let imported = options.load.import(&options.model, largest, wanted)?;
+    let imported = options.load.import(&options.model, config, largest, wanted)?;
     let mut model = imported.model;
     options.routing.settle(&mut model.config);
     let read = clock.elapsed().as_secs_f64();
@@ -273,7 +273,7 @@ fn reading(plan: &Plan) -> Reading {
 /// The other model beside this one, on the same runs.
 fn against(options: &EvalOptions, other: &Path, model: &Model, plan: &Plan) -> Result<Comparison> {
     let (largest, wanted) = plan.largest(0);
-    let mut original = options.load.import(other, largest, wanted)?.model;
+    let mut original = options.load.import(other, ModelConfig::read(other)?, largest, wanted)?.model;
     options.routing.settle(&mut original.config);
     let Plan::Texts(texts) = plan else { return Err(crate::error::LmProblem::NoLabels.into()) };
     let batches: Vec<Batch> =
@@ -299,9 +299,8 @@ impl TextOptions {
         /// Tokens of a window where nothing is asked for.
         const WINDOW: usize = 512;
         let most = config.max_positions.map_or(WINDOW, |most| most.min(WINDOW));
-        let window = self.window.unwrap_or(most).max(2);
-        // One token to predict, and as far as windows can go: one token of each was predicted before.
-        (window, self.stride.unwrap_or(window / 2).clamp(1, window - 1))
+        let window = self.window.unwrap_or(most);
+        settled(window, self.stride.unwrap_or(window / 2))
     }
 }
 

@@ -11,9 +11,9 @@ use std::time::Instant;
 use super::super::output::{Lines, log, print_aside, print_json};
 use crate::error::Result;
 use crate::models::ModelConfig;
+use crate::models::Reading;
 use crate::models::forward::Wanted;
 use crate::models::generate::{Generation, Prompts};
-use crate::models::routes::Reading;
 use crate::models::text::{StopTexts, end_ids};
 use crate::report::number::seconds;
 
@@ -39,7 +39,7 @@ pub(super) fn run(options: &GenerateOptions) -> Result<()> {
     let is_stream = show.is_stream(prompted.texts() * how.samples * how.beams)?;
     let batches = prompted.batches(options, &config);
     let longest = longest(&config, &batches, how);
-    let imported = options.load.import(&options.model, longest, Wanted::Last)?;
+    let imported = options.load.import(&options.model, config, longest, Wanted::Last)?;
     let mut model = imported.model;
     model.config.ids.end = end_ids(&options.model, &model.config)?;
     options.routing.settle(&mut model.config);

@@ -9,11 +9,11 @@ use serde::Serialize;
 use super::super::output::{Lines, log, print, print_json};
 use crate::cli::{Common, usage};
 use crate::error::{Error, Result};
+use crate::models::Reading;
 use crate::models::checkpoint::Checkpoint;
 use crate::models::forward::Wanted;
 use crate::models::info::Info;
 use crate::models::memory::{Free, MemoryNeed, free};
-use crate::models::routes::Reading;
 use crate::models::{Model, ModelConfig, presets};
 use crate::report::number::{count, things};
 
@@ -75,7 +75,7 @@ pub(super) fn run(options: &InfoOptions) -> Result<()> {
             let config = ModelConfig::read(&options.model)?;
             let checkpoint = Checkpoint::open(&options.model)?;
             let memory = MemoryNeed::of_files(&checkpoint, &config, of(&config, reading), Wanted::Last)?;
-            let unused = Model::import(&options.model)?.unused;
+            let unused = Model::of(config.clone(), checkpoint)?.unused;
             (config, memory, super::warnings(&unused))
         }
     };

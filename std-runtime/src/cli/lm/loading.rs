@@ -8,8 +8,7 @@ use crate::error::Result;
 use crate::models::checkpoint::Checkpoint;
 use crate::models::forward::Wanted;
 use crate::models::memory::{MemoryNeed, free};
-use crate::models::routes::Reading;
-use crate::models::{Imported, Model, ModelConfig};
+use crate::models::{Imported, Model, ModelConfig, Reading};
 
 /// What loading takes.
 #[derive(Args)]
@@ -22,13 +21,18 @@ pub(in crate::cli) struct LoadOptions {
 
 impl LoadOptions {
     /// Reads the model of a folder if it fits with what it is to read.
-    pub fn import(&self, folder: &Path, reading: Reading, wanted: Wanted) -> Result<Imported> {
-        let limit = self.memory_limit.or_else(|| free().map(|free| free.bytes));
-        if let Some(limit) = limit {
-            let config = ModelConfig::read(folder)?;
-            MemoryNeed::of_files(&Checkpoint::open(folder)?, &config, reading, wanted)?.check(limit)?;
+    pub fn import(
+        &self,
+        folder: &Path,
+        config: ModelConfig,
+        reading: Reading,
+        wanted: Wanted,
+    ) -> Result<Imported> {
+        let checkpoint = Checkpoint::open(folder)?;
+        if let Some(limit) = self.memory_limit.or_else(|| free().map(|free| free.bytes)) {
+            MemoryNeed::of_files(&checkpoint, &config, reading, wanted)?.check(limit)?;
         }
-        Model::import(folder)
+        Model::of(config, checkpoint)
     }
 }
 

@@ -91,7 +91,8 @@ pub(super) fn run(options: &LogitsOptions) -> Result<()> {
     let clock = Instant::now();
     let config = ModelConfig::read(&options.model)?;
     let batch = read_batch(&options.input, config.vocab)?;
-    let imported = options.load.import(&options.model, batch.reading(&config), Wanted::All)?;
+    let reading = batch.reading(&config);
+    let imported = options.load.import(&options.model, config, reading, Wanted::All)?;
     let mut model = imported.model;
     model.config.router_losses.counting = options.router_losses;
     options.routing.settle(&mut model.config);

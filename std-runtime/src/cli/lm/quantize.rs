@@ -105,9 +105,12 @@ fn batch(options: &QuantizeOptions, path: &Path) -> Result<Batch> {
 }
 
 fn compared(options: &QuantizeOptions, batch: Batch) -> Result<Comparison> {
-    let reading = batch.reading(&ModelConfig::read(&options.model)?);
-    let original = options.load.import(&options.model, reading, Wanted::All)?.model;
-    let other = options.load.import(&options.output.folder, reading, Wanted::All)?.model;
+    let import = |folder: &Path| {
+        let config = ModelConfig::read(folder)?;
+        let reading = batch.reading(&config);
+        options.load.import(folder, config, reading, Wanted::All)
+    };
+    let (original, other) = (import(&options.model)?.model, import(&options.output.folder)?.model);
     compare(&original, &other, &[batch])
 }
 

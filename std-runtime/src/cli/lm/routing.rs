@@ -8,9 +8,9 @@ use serde::Serialize;
 use super::super::output::{Lines, command_line, title};
 use crate::error::{Error, Result, RoutesProblem, TensorProblem};
 use crate::models::compare::RoutingAgreement;
-use crate::models::routes::{Fingerprint, Reading, Replay, Routes, RoutesWatch};
+use crate::models::routes::{Fingerprint, Replay, Routes, RoutesWatch};
 use crate::models::usage::{LayerUsage, UsageWatch, marks, page};
-use crate::models::{Model, ModelConfig};
+use crate::models::{Model, ModelConfig, Reading};
 use crate::output::write_file;
 use crate::report::number::{percent, things};
 

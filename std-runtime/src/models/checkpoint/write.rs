@@ -199,8 +199,10 @@ fn header_text(tensors: &[Planned], format: &str) -> serde_json::Result<String> 
         text += &format!(",{}:{}", serde_json::to_string(&tensor.name)?, serde_json::to_string(&info)?);
     }
     text.push('}');
+    // Not by a width: those end at 65535.
     let even = text.len().next_multiple_of(header::LENGTH_BYTES as usize);
-    Ok(format!("{text:even$}"))
+    text.extend(std::iter::repeat_n(' ', even - text.len()));
+    Ok(text)
 }
 
 /// Groups one after the other into files, a new one where the next group would not fit.

@@ -8,7 +8,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, EvalProblem, Result};
-use crate::table::input::Input;
+use crate::models::text::{LIST, is_list_of_objects, read_text};
 
 /// Names of the keys, each first the one that errors name.
 const PROMPT: [&str; 3] = ["prompt", "question", "input"];
@@ -47,9 +47,7 @@ impl Data {
     /// Reads a file, gzip or not, or standard input for `-`.
     pub fn read(path: &Path) -> Result<Self> {
         let problem = |line, problem| Error::Eval { path: path.to_owned(), line, problem };
-        let text = String::from_utf8(bytes(path)?).map_err(|_| problem(None, EvalProblem::NoText))?;
-        let text = text.strip_prefix('\u{feff}').map(str::to_owned).unwrap_or(text);
-        Self::parse(text).map_err(|(line, found)| problem(line, found))
+        Self::parse(read_text(path)?).map_err(|(line, found)| problem(line, found))
     }
 
     fn parse(text: String) -> Result<Self, (Option<usize>, EvalProblem)> {
@@ -57,9 +55,8 @@ impl Data {
         let Some((first, line)) = lines.peek().copied() else {
             return Err((None, EvalProblem::Empty));
         };
-        if serde_json::from_str::<Vec<Map<String, Value>>>(&text).is_ok() {
-            let reason = "a list of objects, expected an object in each line".to_owned();
-            return Err((Some(first + 1), EvalProblem::Json { reason }));
+        if is_list_of_objects(&text) {
+            return Err((Some(first + 1), EvalProblem::Json { reason: LIST.to_owned() }));
         }
         if !line.trim_start().starts_with('{') {
             return Ok(Self::Texts(vec![(None, text)]));
@@ -140,19 +137,6 @@ fn string(keys: &Map<String, Value>, names: &[&'static str]) -> Result<String, E
 
 fn texts(value: &Value) -> Option<Vec<String>> {
     value.as_array()?.iter().map(|text| text.as_str().map(str::to_owned)).collect()
-}
-
-/// All bytes of a file.
-fn bytes(path: &Path) -> Result<Vec<u8>> {
-    let mut input = Input::open(path)?;
-    let (mut all, mut block) = (Vec::new(), vec![0; 1 << 16]);
-    loop {
-        let len = input.read(path, &mut block)?;
-        all.extend_from_slice(&block[..len]);
-        if len < block.len() {
-            return Ok(all);
-        }
-    }
 }
 
 #[cfg(test)]

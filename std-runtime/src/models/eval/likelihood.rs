@@ -4,8 +4,8 @@ use mixlet_core::nn::IGNORED;
 use rayon::prelude::*;
 
 use crate::error::Result;
+use crate::models::Reading;
 use crate::models::forward::Watch;
-use crate::models::routes::Reading;
 use crate::models::{Batch, Model};
 
 /// A run whose last tokens are predicted.

@@ -61,8 +61,7 @@ pub struct TextScore {
 /// assert_eq!(facts, [(1, 4, 1), (3, 4, 2), (5, 3, 2)]);
 /// ```
 pub fn windows(ids: &[u32], window: usize, stride: usize) -> Vec<Scored> {
-    let window = window.max(2);
-    let stride = stride.clamp(1, window - 1);
+    let (window, stride) = settled(window, stride);
     let (mut all, mut start, mut predicted) = (Vec::new(), 0, 1);
     while predicted < ids.len() {
         let end = ids.len().min(start + window);
@@ -70,6 +69,13 @@ pub fn windows(ids: &[u32], window: usize, stride: usize) -> Vec<Scored> {
         (start, predicted) = (start + stride, end);
     }
     all
+}
+
+/// The nearest window and stride that can be: one token to predict, and as far as windows can go, as one token of each was
+/// predicted before.
+pub fn settled(window: usize, stride: usize) -> (usize, usize) {
+    let window = window.max(2);
+    (window, stride.clamp(1, window - 1))
 }
 
 /// Predicts texts.

@@ -8,8 +8,8 @@ use super::perplexity::windows;
 use super::shots::{Shots, joined};
 use crate::error::{Error, EvalProblem, Result};
 use crate::models::ModelConfig;
+use crate::models::Reading;
 use crate::models::forward::Wanted;
-use crate::models::routes::Reading;
 use crate::models::text::Tokenizer;
 
 /// How to evaluate.

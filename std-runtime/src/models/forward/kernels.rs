@@ -1,14 +1,15 @@
 //! Core's layers as kernels, to be compiled for the CPU at hand.
 
+use mixlet_core::linear::Arith;
 use mixlet_core::moe::{DispatchPlan, RouterError, Routing, combine, gather};
 use mixlet_core::nn::{
-    Attention, LayerNorm, NnError, NormShape, RmsNorm, Rotary, attention_forward, layer_norm_forward,
+    Attention, LayerNorm, NnError, NormShape, RmsNorm, Rotary, attention_forward_by, layer_norm_forward,
     rms_norm_forward, rotary_forward,
 };
 
-use crate::simd::Kernel;
+use crate::simd::{Kernel, Product};
 
-/// [`attention_forward`].
+/// [`attention_forward_by`].
 pub(super) struct AttentionForward<'a> {
     pub attention: Attention<'a, f32>,
     pub out: &'a mut [f32],
@@ -16,12 +17,12 @@ pub(super) struct AttentionForward<'a> {
     pub scratch: &'a mut [f32],
 }
 
-impl Kernel for AttentionForward<'_> {
+impl Product for AttentionForward<'_> {
     type Output = Result<(), NnError>;
 
     #[inline(always)]
-    fn run(self) -> Self::Output {
-        attention_forward(&self.attention, self.out, self.log_sums, self.scratch)
+    fn run<A: Arith>(self) -> Self::Output {
+        attention_forward_by::<A>(&self.attention, self.out, self.log_sums, self.scratch)
     }
 }
 

@@ -8,19 +8,9 @@ use mixlet_core::moe::{Phase, RoutingStorage, UNSENT, route};
 use super::{Place, Routes, Slot};
 use crate::error::{LmProblem, Result, RoutesProblem};
 use crate::linear::memory::sized;
+use crate::models::Reading;
 use crate::models::compare::{Agreement, RoutingAgreement};
 use crate::models::forward::{Asked, Side, Watch};
-
-/// What is about to be read, which routes must be of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reading {
-    /// Sequences.
-    pub sequences: usize,
-    /// Tokens of each that the encoder reads.
-    pub encoder: usize,
-    /// Tokens of each that the decoder reads; `None` if that is not known yet.
-    pub decoder: Option<usize>,
-}
 
 impl Routes {
     /// An error unless the routes are of so many sequences and tokens.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use minijinja::value::{Value, ValueKind};
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value as Json};
 
 use crate::error::{Error, Result, TextProblem};
 use crate::table::input::Input;
@@ -24,17 +25,9 @@ impl Message {
     }
 }
 
-/// All of a file of text.
+/// All of a file of text, without the byte order mark.
 pub fn read_text(path: &Path) -> Result<String> {
-    let mut input = Input::open(path)?;
-    let (mut bytes, mut space) = (Vec::new(), vec![0; 1 << 16]);
-    loop {
-        let len = input.read(path, &mut space)?;
-        bytes.extend_from_slice(space.get(..len).unwrap_or_default());
-        if len < space.len() {
-            break;
-        }
-    }
+    let mut bytes = Input::read_all(path)?;
     if bytes.starts_with("\u{feff}".as_bytes()) {
         bytes.drain(.."\u{feff}".len());
     }
@@ -45,6 +38,14 @@ pub fn read_text(path: &Path) -> Result<String> {
     })
 }
 
+/// What is wrong with [a list of objects](is_list_of_objects).
+pub(crate) const LIST: &str = "a list of objects, expected an object in each line";
+
+/// Whether a text is a list of objects in JSON.
+pub(crate) fn is_list_of_objects(text: &str) -> bool {
+    text.trim_start().starts_with('[') && serde_json::from_str::<Vec<Map<String, Json>>>(text).is_ok()
+}
+
 /// The prompts of a file: one in each line, or objects with a text `prompt`. Empty lines are none.
 pub fn read_prompts(path: &Path) -> Result<Vec<String>> {
     #[derive(serde::Deserialize)]
@@ -52,8 +53,8 @@ pub fn read_prompts(path: &Path) -> Result<Vec<String>> {
         prompt: String,
     }
     let text = read_text(path)?;
-    if serde_json::from_str::<Vec<Object>>(&text).is_ok() {
-        return Err(wrong(path, 1, "a list of objects, expected an object in each line"));
+    if is_list_of_objects(&text) {
+        return Err(wrong(path, 1, LIST));
     }
     let prompts: Vec<String> = match text.trim_start().starts_with('{') {
         true => values::<Object>(path, &text)?.into_iter().map(|(_, object)| object.prompt).collect(),

@@ -1,5 +1,6 @@
 //! Layers of language models.
 
+use mixlet_core::linear::Plain;
 use mixlet_core::nn::*;
 
 use crate::call;
@@ -22,6 +23,8 @@ fn attention<R: Real + Unknown>() {
     call(|| AttentionShape::distance_bias_len(&any()));
     call(|| attention_forward_scratch_len(any()));
     call(|| attention_forward::<R>(&any(), any(), any(), any()));
+    call(|| attention_forward_by_scratch_len(any()));
+    call(|| attention_forward_by::<Plain>(&any(), any(), any(), any()));
     call(|| attention_backward_scratch_len(any()));
     call(|| attention_backward::<R>(&any(), any(), any(), any(), any()));
     call(|| unfold_latent::<R>(any(), any(), any(), any(), any()));

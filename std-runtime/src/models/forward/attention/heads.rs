@@ -3,7 +3,7 @@
 use mixlet_core::linear::ScratchLen;
 use mixlet_core::nn::{
     Attention as CoreAttention, AttentionShape, NnError, Pattern, Span, Visibility,
-    attention_forward_scratch_len,
+    attention_forward_by_scratch_len,
 };
 use rayon::prelude::*;
 
@@ -11,7 +11,7 @@ use super::super::cache::{Encoded, Lines};
 use super::super::kernels::AttentionForward;
 use crate::linear::memory::with_memory;
 use crate::models::config::Attention;
-use crate::simd::wide;
+use crate::simd::multiply;
 
 /// Queries of a run that a thread takes at once.
 const QUERIES: usize = 64;
@@ -74,7 +74,7 @@ impl<'a> Attend<'a> {
         let input = self.inputs.map_or(sequence, |inputs| inputs[sequence]);
         let lines = |width: usize| input * self.stride * width..(input * self.stride + span.keys) * width;
         let bias_len = self.biases.map_or(0, |_| shape.distance_bias_len());
-        let floats = bias_len + shape.log_sums_len() + attention_forward_scratch_len(shape);
+        let floats = bias_len + shape.log_sums_len() + attention_forward_by_scratch_len(shape);
         with_memory(floats, ScratchLen::default(), |floats, _| {
             let (biases, floats) = floats.split_at_mut(bias_len);
             let (log_sums, scratch) = floats.split_at_mut(shape.log_sums_len());
@@ -96,7 +96,7 @@ impl<'a> Attend<'a> {
                 sinks: self.sinks,
                 dropout: None,
             };
-            wide(AttentionForward { attention, out, log_sums, scratch })
+            multiply(AttentionForward { attention, out, log_sums, scratch })
         })
     }
 
