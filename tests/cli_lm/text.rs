@@ -242,7 +242,7 @@ fn wrong_use_is_one_line() {
         (
             vec!["--prompts", "list.json"],
             1,
-            "list.json: line 1: a list of objects, expected an object in each line",
+            "list.json:1: a list of objects, expected an object in each line",
         ),
         (prompt(&["--top-p", "0"]), 2, "expected a share above 0, at most 1"),
         (prompt(&["--temperature", "-1"]), 2, "expected a number that is not negative"),

@@ -26,11 +26,7 @@ fn wrong_files_and_options_are_one_line() {
         ("none.txt", 1, "none.txt: cannot open: No such file or directory (os error 2); check the path"),
         ("empty.txt", 1, "empty.txt: nothing to evaluate, expected a text, or lines of JSON"),
         ("one.txt", 1, "one.txt: a text without two tokens, of which one could be predicted"),
-        (
-            "broken.jsonl",
-            1,
-            "broken.jsonl:2: no JSON object (`EOF while parsing an object at line 1 column 9`)",
-        ),
+        ("broken.jsonl", 1, "broken.jsonl:2: no JSON object (`EOF while parsing an object at column 9`)"),
         (
             "asked.jsonl --shots 2",
             1,

@@ -5,6 +5,7 @@ mod command;
 mod common;
 mod comparison;
 mod folder;
+mod many_tensors;
 mod naive;
 mod quantised;
 mod round_trip;

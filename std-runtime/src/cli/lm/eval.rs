@@ -9,7 +9,7 @@ use std::time::Instant;
 use clap::Args;
 use serde::Serialize;
 
-use super::super::output::{log, print, print_json};
+use super::super::output::{log, print_json};
 use super::loading::LoadOptions;
 use super::routing::{RoutingOptions, RoutingSeen, RoutingWatch};
 use crate::cli::progress::Progress;
@@ -66,24 +66,24 @@ bootstrap of perplexities.";
 #[derive(Args)]
 #[command(next_help_heading = "Questions")]
 struct AskingOptions {
-    /// Examples before each question
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    shots: usize,
+    /// Examples before each question [default: 0]
+    #[arg(long, value_name = "N")]
+    shots: Option<usize>,
     /// Questions to draw the examples from [default: the others of DATA]
-    #[arg(long, value_name = "FILE.jsonl")]
+    #[arg(long, value_name = "FILE.jsonl", requires = "shots")]
     shots_from: Option<PathBuf>,
     /// Show steps in the examples, where they have some, and look for the answer behind "The answer is"
     #[arg(long)]
     cot: bool,
-    /// Tokens of an answer at most
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = whole)]
-    max_new_tokens: usize,
+    /// Tokens of an answer at most [default: 64]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    max_new_tokens: Option<usize>,
     /// What an answer ends before; nothing for the model's own end [default: the end of the line; a blank line with --cot]
     #[arg(long, value_name = "TEXT")]
     until: Option<String>,
-    /// What of an answer counts
-    #[arg(long, value_enum, default_value_t = Normalise::Words)]
-    normalise: Normalise,
+    /// What of an answer counts [default: words]
+    #[arg(long, value_enum)]
+    normalise: Option<Normalise>,
     /// Predict free answers instead of writing them: perplexity
     #[arg(long)]
     likelihood: bool,
@@ -151,7 +151,7 @@ pub(super) fn run(options: &EvalOptions) -> Result<()> {
     let tokenizer = Tokenizer::open(&options.model, config.vocab)?;
     let (window, stride) = options.text.window(&config);
     let plan = plan(options, &config, &tokenizer)?;
-    let (largest, wanted) = plan.largest(options.asking.max_new_tokens);
+    let (largest, wanted) = plan.largest(options.asking.new_tokens());
     let imported = options.load.import(&options.model, config, largest, wanted)?;
     let mut model = imported.model;
     options.routing.settle(&mut model.config);
@@ -175,11 +175,11 @@ pub(super) fn run(options: &EvalOptions) -> Result<()> {
     if !options.common.json {
         let mut lines = summary::lines(&scores, comparison.as_ref(), (window, stride), tokens_per_second);
         routing.add(&mut lines);
-        return print(&lines.text);
+        return super::print_summary(&lines.text, &options.outputs());
     }
     print_json(&EvalJson {
         scores: &scores,
-        shots: options.asking.shots,
+        shots: options.asking.shots(),
         window,
         stride,
         comparison,
@@ -215,19 +215,27 @@ fn score(
 
 /// What can be known to be wrong before anything is read.
 fn check(options: &EvalOptions) -> Result<()> {
-    let (mut inputs, mut outputs) = (options.routing.inputs(), options.routing.outputs());
+    let mut inputs = options.routing.inputs();
     inputs.push(&options.data);
     inputs.extend(options.asking.shots_from.as_deref());
-    outputs.extend(options.out.as_deref());
     let models: Vec<&Path> =
         [Some(options.model.as_path()), options.text.against.as_deref()].into_iter().flatten().collect();
-    super::check_paths(&models, &inputs, &outputs, options.common.json)
+    super::check_paths(&models, &inputs, &options.outputs(), options.common.json)
+}
+
+impl EvalOptions {
+    /// Files to be written.
+    fn outputs(&self) -> Vec<&Path> {
+        self.routing.outputs().into_iter().chain(self.out.as_deref()).collect()
+    }
 }
 
 fn plan(options: &EvalOptions, config: &ModelConfig, tokenizer: &Tokenizer) -> Result<Plan> {
     let data = Data::read(&options.data)?;
+    check_use(options, &data)?;
     let from = options.asking.shots_from.as_deref().map(examples).transpose()?;
-    let AskingOptions { shots, cot, max_new_tokens, likelihood, .. } = options.asking;
+    let AskingOptions { cot, likelihood, .. } = options.asking;
+    let (shots, max_new_tokens) = (options.asking.shots(), options.asking.new_tokens());
     let (window, stride) = options.text.window(config);
     let settings = Settings {
         shots: Shots { count: shots, from: from.as_deref(), seed: options.common.seed, steps: cot },
@@ -237,12 +245,42 @@ fn plan(options: &EvalOptions, config: &ModelConfig, tokenizer: &Tokenizer) -> R
         max_new_tokens,
         likelihood,
     };
-    let plan = Planner { config, tokenizer, path: &options.data, settings }.plan(&data)?;
-    if options.text.against.is_some() && !matches!(plan, Plan::Texts(_)) {
-        let problem = "--against compares predictions of texts; give a text, or --likelihood for answers";
-        return Err(Error::Options { problem });
-    }
-    Ok(plan)
+    Planner { config, tokenizer, path: &options.data, settings }.plan(&data)
+}
+
+/// Makes sure that no option is given that the data has no use for.
+fn check_use(options: &EvalOptions, data: &Data) -> Result<()> {
+    let (AskingOptions { shots, cot, .. }, texts) = (&options.asking, &options.text);
+    let asks = shots.is_some() || *cot || options.asking.likelihood;
+    let writes = options.asking.writes();
+    let slides = texts.window.is_some() || texts.stride.is_some();
+    let predicts = options.asking.likelihood;
+    let has_choices = match data {
+        Data::Texts(_) => false,
+        Data::Questions(questions) => questions.iter().any(|question| !question.choices.is_empty()),
+    };
+    let problem = match data {
+        Data::Texts(_) if asks || writes => {
+            "texts are predicted; leave out the options of questions, or give questions"
+        }
+        Data::Questions(_) if slides => {
+            "questions are read whole; leave out --window and --stride, or give a text"
+        }
+        Data::Questions(_) if writes && predicts => {
+            "with --likelihood no answer is written; leave out --max-new-tokens, --until and --normalise"
+        }
+        Data::Questions(_) if writes && has_choices => {
+            "choices are scored, no answer is written; leave out --max-new-tokens, --until and --normalise"
+        }
+        Data::Questions(_) if *cot && shots.is_none() && (predicts || has_choices) => {
+            "--cot shows steps in examples, of which there are none; ask for some with --shots"
+        }
+        Data::Questions(_) if texts.against.is_some() && !predicts => {
+            "--against compares predictions of texts; give a text, or --likelihood for answers"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::Options { problem })
 }
 
 /// Questions to draw examples from.
@@ -305,12 +343,26 @@ impl TextOptions {
 }
 
 impl AskingOptions {
+    fn shots(&self) -> usize {
+        self.shots.unwrap_or(0)
+    }
+
+    /// Tokens of an answer at most.
+    fn new_tokens(&self) -> usize {
+        self.max_new_tokens.unwrap_or(64)
+    }
+
+    /// Whether something is said of how answers are written.
+    fn writes(&self) -> bool {
+        self.max_new_tokens.is_some() || self.until.is_some() || self.normalise.is_some()
+    }
+
     fn matching(&self) -> Matching {
         let line = if self.cot { "\n\n" } else { "\n" };
         Matching {
-            max_new_tokens: self.max_new_tokens,
+            max_new_tokens: self.new_tokens(),
             until: self.until.clone().unwrap_or_else(|| line.to_owned()),
-            normalise: self.normalise,
+            normalise: self.normalise.unwrap_or_default(),
             steps: self.cot,
         }
     }

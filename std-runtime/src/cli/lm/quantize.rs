@@ -11,10 +11,9 @@ use super::convert::{OutputOptions, add_written};
 use super::loading::LoadOptions;
 use crate::cli::Common;
 use crate::cli::progress::Progress;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::models::compare::{Comparison, compare, labels};
 use crate::models::forward::Wanted;
-use crate::models::io::read_batch;
 use crate::models::quantize::{Only, Quantisation, Quantised, quantize};
 use crate::models::tensor::Narrow;
 use crate::models::{Batch, ModelConfig};
@@ -72,9 +71,14 @@ struct Seconds {
 
 /// Runs the command.
 pub(super) fn run(options: &QuantizeOptions) -> Result<()> {
+    if options.load.is_limited() && options.compare.is_none() {
+        let problem = "--memory-limit is for the two models of --compare; leave it out without";
+        return Err(Error::Options { problem });
+    }
     options.common.start()?;
     let OutputOptions { folder, file_bytes } = &options.output;
     let batch = options.compare.as_deref().map(|path| batch(options, path)).transpose()?;
+    let (batch, warnings) = batch.unzip();
     let clock = Instant::now();
     let mut progress = Progress::new();
     let how = Quantisation { weights: options.weights, only: options.only };
@@ -86,8 +90,9 @@ pub(super) fn run(options: &QuantizeOptions) -> Result<()> {
     let clock = Instant::now();
     let comparison = batch.map(|batch| compared(options, batch)).transpose()?;
     let seconds = Seconds { write, compare: clock.elapsed().as_secs_f64() };
-    let warnings = super::warnings(&quantised.converted.unused);
-    warnings.iter().for_each(|warning| log("warning", warning));
+    let unused = super::warnings(&quantised.converted.unused);
+    unused.iter().for_each(|warning| log("warning", warning));
+    let warnings = [warnings.unwrap_or_default(), unused].concat();
     if options.common.json {
         let (weights, only) = (options.weights, options.only);
         let (quantised, warnings) = (&quantised, &warnings[..]);
@@ -97,11 +102,11 @@ pub(super) fn run(options: &QuantizeOptions) -> Result<()> {
 }
 
 /// What the models are compared on, which must have something to predict.
-fn batch(options: &QuantizeOptions, path: &Path) -> Result<Batch> {
+fn batch(options: &QuantizeOptions, path: &Path) -> Result<(Batch, Vec<String>)> {
     let config = ModelConfig::read(&options.model)?;
-    let batch = read_batch(path, config.vocab)?;
+    let (batch, warnings) = super::read_batch(path, config.vocab, &super::batch_names(&config))?;
     labels(&config, &batch)?;
-    Ok(batch)
+    Ok((batch, warnings))
 }
 
 fn compared(options: &QuantizeOptions, batch: Batch) -> Result<Comparison> {
