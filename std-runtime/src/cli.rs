@@ -44,7 +44,7 @@ enum Command {
     #[command(subcommand, arg_required_else_help = true)]
     Mixture(mixture::Command),
     /// Look into language models, run them, let them write
-    #[command(subcommand, arg_required_else_help = true)]
+    #[command(subcommand, arg_required_else_help = true, after_help = lm::EXAMPLES)]
     Lm(lm::Command),
     /// Walk through what mixlet can do; needs no files and writes one page with pictures
     Demo(demo::DemoArgs),

@@ -238,6 +238,11 @@ fn wrong_use_is_one_line() {
             "--stream shows one text; give one prompt, one sample and one beam",
         ),
         (vec!["--messages", "x", "--chat", "--system", "x"], 2, "cannot be used with"),
+        (
+            vec!["--prompt", "-", "--prompt", "-"],
+            2,
+            "- is standard input, which is read once; name files for the other inputs",
+        ),
         (prompt(&["--stop", ""]), 2, "expected a text, at least one character"),
         (
             vec!["--prompts", "list.json"],

@@ -21,6 +21,17 @@ use crate::models::{Batch, ModelConfig};
 use crate::output::is_standard_output;
 use crate::report::number::things;
 
+/// What help says of all commands.
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  mixlet lm info presets                                         models that are known by name
+  mixlet lm info ./OLMoE-1B-7B                                   its size, and whether it fits
+  mixlet lm generate ./OLMoE-1B-7B --prompt 'Once upon a time'   what follows
+  mixlet lm quantize ./OLMoE-1B-7B ./olmoe-int8 --weights int8   half the size of bf16
+
+A model is a folder with config.json, safetensors and, for text, a tokenizer, as Hugging Face's save_pretrained leaves it. It is \
+read where it lies; nothing needs to be imported first.";
+
 /// What can be done with language models.
 #[derive(Subcommand)]
 pub(super) enum Command {

@@ -32,7 +32,7 @@ pub(in crate::cli) struct EvalOptions {
     /// A folder with config.json, safetensors and a tokenizer
     #[arg(value_name = "DIR")]
     model: PathBuf,
-    /// A text, or lines of JSON: texts, questions with choices, questions
+    /// A file with one text, or lines of JSON: texts, questions with choices, or free questions. - is standard input
     #[arg(value_name = "DATA")]
     data: PathBuf,
     #[command(flatten)]
@@ -56,11 +56,16 @@ Examples:
   mixlet lm eval ./OLMoE-1B-7B arc.jsonl --shots 5 --json
   mixlet lm eval ./olmoe-int4 book.txt --against ./OLMoE-1B-7B
 
-Lines of JSON are {\"text\"}, {\"prompt\", \"choices\", \"answer\"} or {\"prompt\", \"answer\"}; prompts may be called question or input,
-answers completion, target or output. A choice is scored by the logarithms of its tokens' probabilities, summed, and by that
-sum over its bytes. A free answer is written greedily up to --until and compared as --normalise says. Examples before a
-question (--shots) are drawn from the other questions, by --seed. Errors are standard errors: binomial of shares, by
-bootstrap of perplexities.";
+Lines of JSON, of one kind in a file:
+  {\"text\": \"...\"}
+  {\"prompt\": \"...\", \"choices\": [\"...\", \"...\"], \"answer\": 0}
+  {\"prompt\": \"...\", \"answer\": \"...\"}
+
+Prompts may be called question or input, answers completion, target or output; an answer is a choice's place from 0 or its text, \
+or a list of texts of which any will do. A choice is scored by the logarithms of its tokens' probabilities, summed, and by that \
+sum over its bytes. A free answer is written greedily up to --until and compared as --normalise says. Examples before a question \
+(--shots) are drawn from the other questions, by --seed. Errors are standard errors: binomial of shares, by bootstrap of \
+perplexities. An encoder-decoder needs questions, as it predicts nothing but answers.";
 
 /// How questions are asked.
 #[derive(Args)]
@@ -82,9 +87,9 @@ struct AskingOptions {
     #[arg(long, value_name = "TEXT")]
     until: Option<String>,
     /// What of an answer counts [default: words]
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, value_name = "HOW")]
     normalise: Option<Normalise>,
-    /// Predict free answers instead of writing them: perplexity
+    /// Predict the right answers instead of writing or choosing them: perplexity
     #[arg(long)]
     likelihood: bool,
 }
@@ -99,10 +104,10 @@ struct TextOptions {
     /// Tokens from one window to the next [default: half a window]
     #[arg(long, value_name = "N", value_parser = whole)]
     stride: Option<usize>,
-    /// Texts or questions, the first of the file [default: all]
-    #[arg(long, value_name = "N", value_parser = whole)]
+    /// So many texts or questions, the first of the file [default: all]
+    #[arg(long, value_name = "N", value_parser = whole, help_heading = "Input")]
     limit: Option<usize>,
-    /// A model with the same settings to compare the predictions of texts with
+    /// Compare predictions of texts with those of another model, which must have the same settings: the one it was made from, say
     #[arg(long, value_name = "DIR")]
     against: Option<PathBuf>,
 }

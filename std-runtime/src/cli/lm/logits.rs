@@ -25,7 +25,7 @@ pub(in crate::cli) struct LogitsOptions {
     /// A folder with config.json and safetensors
     #[arg(value_name = "DIR")]
     model: PathBuf,
-    /// Ids: input_ids, and if wanted attention_mask, decoder_input_ids, labels
+    /// Ids: input_ids, and if wanted attention_mask, decoder_input_ids (of an encoder-decoder), labels
     #[arg(long, value_name = "IN.safetensors", help_heading = "Input")]
     input: PathBuf,
     /// Write logits and what routers say
@@ -49,9 +49,11 @@ const EXAMPLES: &str = "\
 Examples:
   mixlet lm logits ./Mixtral-8x7B --input ids.safetensors --output logits.safetensors --hidden
 
-Ids are [sequences, tokens] of i64. Labels of -100 are not learned from. An encoder-decoder shifts labels right where
-decoder_input_ids are absent. Tensors written: logits; router_logits.N (encoder_router_logits.N, decoder_router_logits.N)
-for the Nth layer with experts; hidden_states.N likewise, the last of them after the last norm.";
+Ids are [sequences, tokens] of i64; a mask is 1 for them and 0 for padding. Labels of -100 are not learned from. An \
+encoder-decoder needs decoder_input_ids or labels, which it shifts right where the former are absent. Tensors written: logits; \
+router_logits.N (encoder_router_logits.N, decoder_router_logits.N) for the Nth layer with experts; hidden_states.N likewise, the \
+last of them after the last norm. With labels the losses are printed. With --output - the tensors go to standard output, and \
+everything else to standard error.";
 
 /// What `--json` prints.
 #[derive(Serialize)]
