@@ -6,6 +6,9 @@ use crate::folder::{Folder, ids, text};
 const TEXTS: &str = "texts are predicted; leave out the options of questions, or give questions";
 const WHOLE: &str = "questions are read whole; leave out --window and --stride, or give a text";
 
+const STRIDE: &str =
+    "--stride would pass over tokens; ask for fewer than a window has, or for a larger --window";
+
 #[test]
 fn wrong_files_and_options_are_one_line() {
     let Some(folder) = Folder::new("mixtral") else { return };
@@ -13,6 +16,7 @@ fn wrong_files_and_options_are_one_line() {
     let question = r#"{"prompt": "w3 w4", "choices": ["w5", "w6"], "answer": 0}"#;
     let files = [
         ("text.txt", text(&ids(20, 1))),
+        ("page.txt", text(&ids(99, 1))),
         ("one.txt", "w1".to_owned()),
         ("empty.txt", " \n".to_owned()),
         ("unknown.txt", "w3 dog w4".to_owned()),
@@ -92,10 +96,14 @@ fn wrong_files_and_options_are_one_line() {
             "hollow.jsonl:2: model/tokenizer.json: the text has no tokens, expected at least one; give a longer text",
         ),
         ("text.txt --out text.txt", 1, "text.txt: the output would replace an input; name another path"),
+        ("text.txt --window 0", 2, "expected a whole number from 2; --help shows what is possible"),
+        ("text.txt --window 1", 2, "expected a whole number from 2; --help shows what is possible"),
+        ("text.txt --stride 64", 2, STRIDE),
+        ("text.txt --window 9 --stride 9", 2, STRIDE),
         (
-            "text.txt --window 0",
-            2,
-            "expected a whole number from 1 to 16777216; --help shows what is possible",
+            "page.txt --window 65",
+            1,
+            "page.txt: a window of 65 tokens, expected at most 64; ask for a smaller --window",
         ),
         ("text.txt --memory-limit 2TB", 2, "--help shows what is possible"),
     ];

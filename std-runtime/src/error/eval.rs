@@ -51,6 +51,13 @@ pub enum EvalProblem {
     NoAnswer,
     /// An encoder–decoder is to predict a text that nothing goes before.
     NoPrompt,
+    /// A window has more tokens than the model has positions.
+    Window {
+        /// How many.
+        tokens: usize,
+        /// How many there may be.
+        limit: usize,
+    },
     /// A question has more tokens than the model has positions.
     TooLong {
         /// How many.
@@ -89,6 +96,9 @@ impl fmt::Display for EvalProblem {
                 f,
                 "an encoder–decoder predicts what follows a prompt; give lines of JSON with prompt and answer"
             ),
+            Self::Window { tokens, limit } => {
+                write!(f, "a window of {tokens} tokens, expected at most {limit}; ask for a smaller --window")
+            }
             Self::TooLong { tokens, limit } => {
                 write!(f, "{tokens} tokens, expected at most {limit}; shorten it, or ask for fewer --shots")
             }

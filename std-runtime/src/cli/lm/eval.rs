@@ -99,9 +99,9 @@ struct AskingOptions {
 #[command(next_help_heading = "Texts")]
 struct TextOptions {
     /// Tokens of a window over a text [default: 512, or as many as the model has positions]
-    #[arg(long, value_name = "N", value_parser = whole)]
+    #[arg(long, value_name = "N", value_parser = window)]
     window: Option<usize>,
-    /// Tokens from one window to the next [default: half a window]
+    /// Tokens from one window to the next, fewer than a window has [default: half a window]
     #[arg(long, value_name = "N", value_parser = whole)]
     stride: Option<usize>,
     /// So many texts or questions, the first of the file [default: all]
@@ -110,6 +110,11 @@ struct TextOptions {
     /// Compare predictions of texts with those of another model, which must have the same settings: the one it was made from, say
     #[arg(long, value_name = "DIR")]
     against: Option<PathBuf>,
+}
+
+/// Tokens of a window: one is read, another predicted.
+fn window(text: &str) -> Result<usize, String> {
+    whole(text).ok().filter(|tokens| *tokens > 1).ok_or_else(|| "expected a whole number from 2".to_owned())
 }
 
 fn whole(text: &str) -> Result<usize, String> {
@@ -242,6 +247,11 @@ fn plan(options: &EvalOptions, config: &ModelConfig, tokenizer: &Tokenizer) -> R
     let AskingOptions { cot, likelihood, .. } = options.asking;
     let (shots, max_new_tokens) = (options.asking.shots(), options.asking.new_tokens());
     let (window, stride) = options.text.window(config);
+    if options.text.stride.is_some_and(|asked| asked != stride) {
+        let problem =
+            "--stride would pass over tokens; ask for fewer than a window has, or for a larger --window";
+        return Err(Error::Options { problem });
+    }
     let settings = Settings {
         shots: Shots { count: shots, from: from.as_deref(), seed: options.common.seed, steps: cot },
         window,

@@ -163,8 +163,11 @@ impl Planner<'_> {
             }
             let ids = self.encode(*line, text)?;
             let windows = windows(&ids, self.settings.window, self.settings.stride);
-            if windows.is_empty() {
+            let Some(longest) = windows.iter().map(|window| window.output.len()).max() else {
                 return Err(self.problem(*line, EvalProblem::Short));
+            };
+            if let Some(limit) = self.config.max_positions.filter(|limit| longest > *limit) {
+                return Err(self.problem(*line, EvalProblem::Window { tokens: longest, limit }));
             }
             // The first token is not predicted; where that is a begin id, no text is lost.
             let first = self.tokenizer.decode(&ids[..1])?.len();
