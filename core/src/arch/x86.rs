@@ -18,7 +18,7 @@ mod row;
 pub use dots::{bf16_dots, f32_dots};
 pub use exact::{exact_bf16_dots, exact_int8_dots, f16_dots};
 pub use panels::{bf16_panel, int4_panel, int8_panel, transpose};
-pub use row::int4_row;
+pub use row::{int4_row, round_block};
 
 /// Block scales that one step of int8 takes.
 const SCALES_INT8: usize = STEP_INT8 / GROUP;

@@ -32,7 +32,7 @@ pub(in crate::cli) struct QuantizeOptions {
     /// The format: a byte a weight and a scale a row, or half a byte and a scale for 32 weights
     #[arg(long, value_enum, help_heading = "Quantisation")]
     weights: Narrow,
-    /// Which matrices: those of experts alone, or all linear ones
+    /// Which matrices: those of experts alone, or all linear ones, the output head better kept or not
     #[arg(long, value_enum, default_value_t = Only::Linear, help_heading = "Quantisation")]
     only: Only,
     /// Compare the two models on these ids: input_ids, and if wanted attention_mask, labels
@@ -49,8 +49,8 @@ Examples:
   mixlet lm quantize ./OLMoE-1B-7B ./olmoe-int8 --weights int8
   mixlet lm quantize ./Mixtral-8x7B ./mixtral-int4 --weights int4 --only experts --compare text.safetensors
 
-Routers, norms, biases and embeddings stay as they are. With int4 the output head, and rows that are not made of whole
-groups of 32, are in int8. The result runs wherever a folder with a model is asked for; export-hf makes it f32 again.";
+Routers, norms, biases and embeddings stay as they are. With int4 the output head (but for --only all), and rows that are
+not made of whole groups of 32, are in int8. The result runs wherever a folder with a model is asked for; export-hf makes it f32 again.";
 
 /// What `--json` prints.
 #[derive(Serialize)]
