@@ -4,7 +4,9 @@ use core::arch::x86_64::*;
 
 use half::f16;
 
-use super::{BYTES_INT4, SCALES_INT4, added, load, load_halves, nth_scales, padded, prefetch, spread};
+use super::{
+    AHEAD_ALONE, BYTES_INT4, SCALES_INT4, added, load, load_halves, nth_scales, padded, prefetch, spread,
+};
 use crate::arch::{LANES, RoundedRow, STEP_INT4, block_scale};
 use crate::linear::{Streams, TILE};
 use crate::weights::{GROUP, Int4, SHIFT};
@@ -105,7 +107,7 @@ fn tile(steps: &[Prepared], nibbles: [&[u8]; TILE], scales: [&[f16]; TILE]) -> [
             let x_scale = _mm512_castsi512_ps(load(x_scale));
             let place = (block * STEPS + nth) * BYTES_INT4;
             for ((sum, nibbles), widened) in sums.as_flattened_mut().iter_mut().zip(&nibbles).zip(&widened) {
-                prefetch(nibbles.as_ptr().wrapping_add(place));
+                prefetch::<AHEAD_ALONE, _>(nibbles.as_ptr().wrapping_add(place));
                 // SAFETY: a row of the matrix has as many steps as are prepared; the load needs no alignment.
                 let nibbles = unsafe { _mm512_loadu_si512(nibbles.as_ptr().add(place).cast()) };
                 let low = _mm512_and_si512(nibbles, ones);
