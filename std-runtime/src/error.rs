@@ -14,6 +14,7 @@ mod rows;
 mod shown;
 mod table;
 mod text;
+mod training;
 
 use std::fmt;
 use std::io;
@@ -37,6 +38,7 @@ use shown::Source;
 pub use shown::{Quoted, Shown, Typed};
 pub use table::TableProblem;
 pub use text::TextProblem;
+pub use training::TrainingProblem;
 
 /// The result of everything in the runtime that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -175,6 +177,8 @@ pub enum Error {
         /// What is wrong.
         problem: TextProblem,
     },
+    /// A language model cannot learn as it was asked to.
+    Training(TrainingProblem),
     /// The system gave no threads.
     Threads {
         /// How many were asked for; 0 stands for one per core.
@@ -264,6 +268,7 @@ impl Error {
             ),
             Self::Lm(problem) => write!(f, "{problem}"),
             Self::Text { path, problem } => write!(f, "{}: {problem}", path.display()),
+            Self::Training(problem) => write!(f, "{problem}"),
             Self::Threads { asked, reason } => {
                 write!(f, "cannot start {asked} threads: {reason}; ask for fewer with --threads")
             }
