@@ -3,7 +3,7 @@
 //! ```text
 //!   batch ─► pass ─► stack ─► attention ─► project, attend        each with a tape of what its gradients need;
 //!              │        └───► mixture ─► choice, networks         backward runs the same path in reverse
-//!              └─► losses ─► gradients, by the checkpoint's names ─► a step of whatever optimiser
+//!              └─► losses ─► gradients, by the checkpoint's names ─► optimizer ─► weights
 //! ```
 //!
 //! Weights are `f32` in memory while a model learns ([`trainable`]); it can be run, evaluated and written meanwhile like any
@@ -20,6 +20,7 @@ mod linear;
 mod mixture;
 mod networks;
 mod norm;
+mod optimizer;
 mod pass;
 mod project;
 mod slots;
@@ -37,6 +38,7 @@ use crate::models::{Batch, Model};
 use slots::{Slot, slots};
 
 pub use gradients::{Gradients, Named, Parameter};
+pub use optimizer::{Factored, Optimizer, Rule};
 
 /// What is to become small.
 ///

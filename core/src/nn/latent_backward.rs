@@ -59,7 +59,8 @@ mod tests {
         {
             let shape = LatentShape { tokens, heads, head_dim, rotary_dim, value_dim };
             let folded_len = tokens * heads * (head_dim - rotary_dim + value_dim);
-            let lens = [folded_len, tokens * rotary_dim, tokens * heads * head_dim, tokens * heads * value_dim];
+            let lens =
+                [folded_len, tokens * rotary_dim, tokens * heads * head_dim, tokens * heads * value_dim];
             let numbers = |seed: u32| {
                 let mut values = [0.0_f64; 64];
                 let each = (seed..).zip(values.iter_mut());

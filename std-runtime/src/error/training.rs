@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use mixlet_core::optim::OptimError;
+
 use super::Error;
 
 /// Why a language model cannot learn as it was asked to.
@@ -12,6 +14,8 @@ pub enum TrainingProblem {
     NoLabels,
     /// Routers' losses are to be counted by a softmax of gates, which has no gradient here.
     LossOfGates,
+    /// Core rejected what an optimiser was given.
+    Optimizer(OptimError),
 }
 
 impl fmt::Display for TrainingProblem {
@@ -23,6 +27,7 @@ impl fmt::Display for TrainingProblem {
                 "the losses of these routers are counted by a softmax of gates, which cannot be learned from; count \
                  them as transformers-5"
             ),
+            Self::Optimizer(error) => write!(f, "{error}"),
         }
     }
 }

@@ -70,7 +70,8 @@ struct StackRouters<'a> {
 /// The stacks with such routers.
 fn stacks<'a>(config: &'a ModelConfig, batch: &Batch, trace: &Trace) -> Vec<StackRouters<'a>> {
     let stacks = config.encoder.iter().map(|stack| (Side::Encoder, stack));
-    let counting = stacks.chain([(Side::Decoder, &config.decoder)]).filter(|(_, stack)| counts(config, stack));
+    let counting =
+        stacks.chain([(Side::Decoder, &config.decoder)]).filter(|(_, stack)| counts(config, stack));
     let routers = counting.filter_map(|(side, stack)| {
         let experts = experts(stack)?;
         let of_stack = trace.mixtures.iter().filter(|mixture| mixture.side == side);

@@ -102,11 +102,8 @@ impl Choice {
                 through
             }
         };
-        let cache = RoutingCache {
-            shape: self.shape,
-            probabilities: &self.probabilities,
-            chosen: &self.chosen,
-        };
+        let cache =
+            RoutingCache { shape: self.shape, probabilities: &self.probabilities, chosen: &self.chosen };
         let mut grad_logits = vec![0.0; self.probabilities.len()];
         route_backward(&self.router, self.phase, &routing, &cache, &grad_gates, &mut grad_logits)?;
         Ok(grad_logits)

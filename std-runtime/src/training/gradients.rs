@@ -66,7 +66,9 @@ impl Gradients {
     /// The tensors that learn.
     pub fn learning(&mut self) -> impl Iterator<Item = (&Named, &mut [f32])> {
         let tensors = slots(&mut self.tree).into_iter().map(Slot::values).zip(&self.names);
-        tensors.filter_map(|(grads, named)| Some((named.as_ref()?, grads))).filter(|(_, grads)| !grads.is_empty())
+        tensors
+            .filter_map(|(grads, named)| Some((named.as_ref()?, grads)))
+            .filter(|(_, grads)| !grads.is_empty())
     }
 
     /// The parameters of a model that learn, beside their gradients. The model must be [trainable](super::trainable) and of the
@@ -76,7 +78,9 @@ impl Gradients {
         let grads = slots(&mut self.tree).into_iter().map(Slot::values);
         let tensors = self.names.iter().zip(weights.zip(grads));
         let tensors = tensors.filter(|(_, (_, grads))| !grads.is_empty());
-        tensors.filter_map(|(named, (weights, grads))| Some(Parameter { named: named.as_ref()?, weights, grads }))
+        tensors.filter_map(|(named, (weights, grads))| {
+            Some(Parameter { named: named.as_ref()?, weights, grads })
+        })
     }
 
     /// All zeros again.

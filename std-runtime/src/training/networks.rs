@@ -45,7 +45,8 @@ impl<'a> Networks<'a> {
         let [gate_dim, ffn_dim, model_dim] = self.widths(x.len());
         let rows = self.rows();
         let mut out = vec![0.0; x.len()];
-        let [mut gate, mut up, mut hidden] = [gate_dim, ffn_dim, ffn_dim].map(|width| vec![0.0; rows * width]);
+        let [mut gate, mut up, mut hidden] =
+            [gate_dim, ffn_dim, ffn_dim].map(|width| vec![0.0; rows * width]);
         let mut left = (x, &mut out[..], &mut gate[..], &mut up[..], &mut hidden[..]);
         let mut blocks = Vec::new();
         for (weights, rows) in self.blocks() {
@@ -62,7 +63,13 @@ impl<'a> Networks<'a> {
         blocks.into_par_iter().with_max_len(1).try_for_each(|(ffn, x, mut cache, out)| {
             with_memory(0, ffn_scratch_len(ffn.shape(x.rows())), |_, mut scratch| {
                 let (operands, own) = (Operands::Exact, cache.row_range(0..x.rows())?);
-                multiply(HiddenForward { inner: ffn.inner, operands, x, cache: own, scratch: scratch.lend() })?;
+                multiply(HiddenForward {
+                    inner: ffn.inner,
+                    operands,
+                    x,
+                    cache: own,
+                    scratch: scratch.lend(),
+                })?;
                 let x = cache.hidden.as_ref();
                 multiply(LinearForward { linear: ffn.down, operands, x, out, scratch })
             })

@@ -1,8 +1,6 @@
 //! Norms whose inputs are kept, and their gradients.
 
-use mixlet_core::nn::{
-    LayerNorm, LayerNormCache, LayerNormGrads, NnError, NormShape, RmsNorm, RmsNormCache,
-};
+use mixlet_core::nn::{LayerNorm, LayerNormCache, LayerNormGrads, NnError, NormShape, RmsNorm, RmsNormCache};
 use rayon::prelude::*;
 
 use super::kernels::{LayerNormBackward, RmsNormBackward};

@@ -4,8 +4,7 @@ use std::borrow::Cow;
 
 use mixlet_core::linear::{Linear, Operands, Write};
 use mixlet_core::nn::{
-    CrossEntropy, Embedding, Loss, NnError, Reduction, Targets, embedding_backward,
-    embedding_rows,
+    CrossEntropy, Embedding, Loss, NnError, Reduction, Targets, embedding_backward, embedding_rows,
 };
 use rayon::prelude::*;
 
@@ -13,6 +12,7 @@ use super::Objective;
 use super::gradients::Gradients;
 use super::kernels::CrossEntropyBackward;
 use super::linear;
+use super::slots::first_learning;
 use super::stack::{Carried, Encoded, Pass, StackTape};
 use crate::error::{LmProblem, Result, TrainingProblem};
 use crate::models::config::{ModelConfig, Positions, Stack};
@@ -20,7 +20,7 @@ use crate::models::forward::linear::linear as product;
 use crate::models::forward::stack::Run;
 use crate::models::forward::{Keep, Side, Trace, TracedMixture, positions};
 use crate::models::losses::{Losses, predicted, router_gradients};
-use crate::models::weights::StackWeights;
+use crate::models::weights::{StackWeights, Weights};
 use crate::models::{Batch, Model};
 use crate::simd::wide;
 
@@ -157,7 +157,8 @@ impl<'a> Tape<'a> {
         stacks.flat_map(|ran| ran.tape.traced(ran.reading.run.side)).collect()
     }
 
-    /// From the gradient of the decoder's states, and what losses of routers add for each mixture, to all others.
+    /// From the gradient of the decoder's states, and what losses of routers add for each mixture, to all others. It goes
+    /// back as far as something learns.
     fn backward(
         self,
         grad_states: &[f32],
@@ -165,28 +166,55 @@ impl<'a> Tape<'a> {
         gradients: &mut Gradients,
     ) -> Result<()> {
         let Self { model: Model { config, weights }, objective, real, encoder, decoder } = self;
-        let mut grad_encoded = vec![0.0; encoder.as_ref().map_or(0, |ran| ran.states.len())];
-        let mut carried = Carried { of_losses, encoded: &mut grad_encoded, biases: Vec::new() };
-        let encoded = encoder.as_ref().map_or(Encoded::default(), |ran| ran.encoded(real));
-        let stack = (&config.decoder, &weights.decoder);
-        let Ran { reading, tape, .. } = decoder;
-        let pass = reading.pass(objective, encoded);
-        let grad = pass.backward(stack, tape, grad_states, &mut gradients.tree.decoder, &mut carried)?;
-        reading.embedded_backward(&grad, gradients)?;
+        let tree = &mut gradients.tree;
+        let to_start = (!tree.embedding.values_mut().is_empty()).then_some(0);
+        let in_encoder = tree.encoder.as_mut().and_then(|stack| to_start.or_else(|| first_learning(stack)));
+        let through_decoder = to_start.or(in_encoder.map(|_| 0));
+        let in_decoder = through_decoder.or_else(|| first_learning(&mut tree.decoder));
 
-        let of_losses = carried.of_losses;
+        let mut grad_encoded = vec![0.0; encoder.as_ref().map_or(0, |ran| ran.states.len())];
+        let mut carried = Carried { of_losses, encoded: &mut grad_encoded, ..Carried::default() };
+        if let Some(first_block) = in_decoder {
+            carried.first_block = first_block;
+            let encoded = encoder.as_ref().map_or(Encoded::default(), |ran| ran.encoded(real));
+            let stack = (&config.decoder, &weights.decoder);
+            decoder.backward((objective, encoded), stack, grad_states, gradients, &mut carried)?;
+        }
         let stack = config.encoder.as_ref().zip(weights.encoder.as_ref());
-        let (Some(ran), Some(stack), Some(grads)) = (encoder, stack, &mut gradients.tree.encoder) else {
-            return Ok(());
-        };
-        let mut carried = Carried { of_losses, encoded: &mut [], biases: Vec::new() };
-        let pass = ran.reading.pass(objective, Encoded::default());
-        let grad = pass.backward(stack, ran.tape, &grad_encoded, grads, &mut carried)?;
-        ran.reading.embedded_backward(&grad, gradients)
+        if let (Some(first_block), Some(encoder), Some(stack)) = (in_encoder, encoder, stack) {
+            let of_losses = carried.of_losses;
+            let mut carried = Carried { first_block, of_losses, ..Carried::default() };
+            encoder.backward(
+                (objective, Encoded::default()),
+                stack,
+                &grad_encoded,
+                gradients,
+                &mut carried,
+            )?;
+        }
+        Ok(())
     }
 }
 
 impl Ran<'_> {
+    /// The gradients of the stack and of the embeddings.
+    fn backward(
+        self,
+        (objective, encoded): (&Objective, Encoded<'_>),
+        stack: (&Stack, &StackWeights),
+        grad_states: &[f32],
+        gradients: &mut Gradients,
+        carried: &mut Carried<'_>,
+    ) -> Result<()> {
+        let Self { reading, tape, .. } = self;
+        let grads = match (reading.run.side, &mut gradients.tree) {
+            (Side::Encoder, Weights { encoder: Some(encoder), .. }) => encoder,
+            (_, tree) => &mut tree.decoder,
+        };
+        let grad = reading.pass(objective, encoded).backward(stack, tape, grad_states, grads, carried)?;
+        reading.embedded_backward(&grad, gradients)
+    }
+
     /// What a decoder attends to.
     fn encoded<'b>(&'b self, real: Option<&'b [bool]>) -> Encoded<'b> {
         Encoded { states: &self.states, tokens: self.reading.run.tokens, real }
@@ -237,7 +265,8 @@ fn cross_entropy(
     let blocks = logits.par_chunks_mut((BLOCK_ROWS * config.vocab).max(1)).zip(labels.par_chunks(BLOCK_ROWS));
     let losses = blocks.enumerate().map(|(nth, (logits, labels))| {
         let targets = Targets { labels, loss_mask: None };
-        wide(CrossEntropyBackward { settings, targets, logits }).map_err(|error| moved(error, nth * BLOCK_ROWS))
+        wide(CrossEntropyBackward { settings, targets, logits })
+            .map_err(|error| moved(error, nth * BLOCK_ROWS))
     });
     let losses: Vec<Loss> = losses.collect::<Result<_, _>>()?;
     let sum = |part: fn(&Loss) -> f64| losses.iter().map(part).sum();

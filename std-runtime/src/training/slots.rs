@@ -36,17 +36,35 @@ pub(super) fn slots(weights: &mut Weights) -> Vec<Slot<'_>> {
     slots
 }
 
+/// The first block of a stack of gradients in which something learns; the last norm counts as the one after the last.
+/// None where nothing learns.
+pub(super) fn first_learning(stack: &mut StackWeights) -> Option<usize> {
+    let learns = |slots: Vec<Slot<'_>>| slots.into_iter().any(|slot| !slot.values().is_empty());
+    let mut parts = Vec::new();
+    for block in stack.layers.iter_mut().flatten() {
+        let mut slots = Vec::new();
+        of_block(block, &mut slots);
+        parts.push(learns(slots));
+    }
+    let mut slots = Vec::new();
+    of_norm(&mut stack.norm, &mut slots);
+    parts.push(learns(slots));
+    parts.iter().position(|learns| *learns)
+}
+
 fn of_stack<'a>(stack: &'a mut StackWeights, slots: &mut Vec<Slot<'a>>) {
     let StackWeights { layers, norm } = stack;
-    for BlockWeights { norm, inner } in layers.iter_mut().flatten() {
-        of_norm(norm, slots);
-        match inner {
-            InnerWeights::Attention(attention) => of_attention(attention, slots),
-            InnerWeights::Dense(network) => of_network(network, slots),
-            InnerWeights::Experts(experts) => of_experts(experts, slots),
-        }
-    }
+    layers.iter_mut().flatten().for_each(|block| of_block(block, slots));
     of_norm(norm, slots);
+}
+
+fn of_block<'a>(BlockWeights { norm, inner }: &'a mut BlockWeights, slots: &mut Vec<Slot<'a>>) {
+    of_norm(norm, slots);
+    match inner {
+        InnerWeights::Attention(attention) => of_attention(attention, slots),
+        InnerWeights::Dense(network) => of_network(network, slots),
+        InnerWeights::Experts(experts) => of_experts(experts, slots),
+    }
 }
 
 fn of_norm<'a>(NormWeights { weight, bias }: &'a mut NormWeights, slots: &mut Vec<Slot<'a>>) {

@@ -11,10 +11,10 @@ use super::networks::{Networks, NetworksTape};
 use super::norm::{NormTape, Scale};
 use crate::error::Result;
 use crate::models::config::{Attention, Block, Relative, Stack};
-use crate::models::forward::{Side, TracedMixture};
 use crate::models::forward::attention::pattern;
 use crate::models::forward::positions;
 use crate::models::forward::stack::Run;
+use crate::models::forward::{Side, TracedMixture};
 use crate::models::weights::{AttentionWeights, BlockWeights, InnerWeights, NormWeights, StackWeights};
 
 /// One pass of whole sequences through a stack.
@@ -41,12 +41,13 @@ pub(super) struct Encoded<'a> {
 
 /// What the gradients of a stack need.
 pub(super) struct StackTape {
-    /// Of every layer, every block.
-    layers: Vec<Vec<BlockTape>>,
+    /// Of all layers.
+    blocks: Vec<BlockTape>,
     norm: NormTape,
 }
 
 struct BlockTape {
+    layer: usize,
     norm: NormTape,
     /// What the norm made: the block's input.
     normed: Vec<f32>,
@@ -64,7 +65,10 @@ enum InnerTape {
 }
 
 /// What a backward pass carries from block to block.
+#[derive(Default)]
 pub(super) struct Carried<'g> {
+    /// Nothing learns in the blocks before this one, and nothing that is before them.
+    pub first_block: usize,
     /// What losses of routers add to the gradients of logits, of the mixtures in order; empty where there are none.
     pub of_losses: Vec<Vec<f32>>,
     /// `[sequences, tokens, model_dim]`: the gradient of what the encoder made is added; empty without an encoder.
@@ -95,23 +99,21 @@ impl<'a> Pass<'a> {
         (stack, weights): (&'a Stack, &'a StackWeights),
         mut x: Vec<f32>,
     ) -> Result<(Vec<f32>, StackTape)> {
-        let mut layers = Vec::with_capacity(stack.layers.len());
-        let mut biases = None;
-        for (layer, weights) in stack.layers.iter().zip(&weights.layers) {
-            let mut blocks = Vec::with_capacity(layer.blocks.len());
-            for (block, weights) in layer.blocks.iter().zip(weights) {
+        let (mut blocks, mut biases) = (Vec::new(), None);
+        for (layer, (kinds, weights)) in stack.layers.iter().zip(&weights.layers).enumerate() {
+            for (block, weights) in kinds.blocks.iter().zip(weights) {
                 let (normed, norm) = weights.norm.scale(self).forward(x.clone())?;
                 let (out, inner) = self.block((block, weights), &normed, &mut biases)?;
                 x.iter_mut().zip(out).for_each(|(x, out)| *x += out);
-                blocks.push(BlockTape { norm, normed, inner });
+                blocks.push(BlockTape { layer, norm, normed, inner });
             }
-            layers.push(blocks);
         }
         let (states, norm) = weights.norm.scale(self).forward(x)?;
-        Ok((states, StackTape { layers, norm }))
+        Ok((states, StackTape { blocks, norm }))
     }
 
     /// The gradient of what [`forward`](Self::forward) was given, from that of its result; those of weights are added unless frozen.
+    /// Where blocks are left out it is of no use.
     pub fn backward(
         &self,
         (stack, weights): (&'a Stack, &'a StackWeights),
@@ -121,16 +123,15 @@ impl<'a> Pass<'a> {
         carried: &mut Carried<'_>,
     ) -> Result<Vec<f32>> {
         let mut grad = weights.norm.scale(self).backward(&tape.norm, grad_states, grads.norm.parts())?;
-        let layers = stack.layers.iter().zip(&weights.layers).zip(tape.layers.into_iter().zip(&mut grads.layers));
-        for ((layer, weights), (tape, grads)) in layers.rev() {
-            let blocks = layer.blocks.iter().zip(weights).zip(tape.into_iter().zip(grads));
-            for ((block, weights), (tape, grads)) in blocks.rev() {
-                let BlockTape { norm, normed, inner } = tape;
-                let both = (block, weights);
-                let of_block = self.block_backward(both, (inner, &normed), &grad, &mut grads.inner, carried)?;
-                let of_norm = weights.norm.scale(self).backward(&norm, &of_block, grads.norm.parts())?;
-                grad.iter_mut().zip(of_norm).for_each(|(sum, grad)| *sum += grad);
-            }
+        let blocks = stack.layers.iter().flat_map(|layer| &layer.blocks).zip(weights.layers.iter().flatten());
+        let tapes = tape.blocks.into_iter().zip(grads.layers.iter_mut().flatten());
+        let blocks: Vec<_> = blocks.zip(tapes).collect();
+        for ((block, weights), (tape, grads)) in blocks.into_iter().skip(carried.first_block).rev() {
+            let BlockTape { norm, normed, inner, .. } = tape;
+            let both = (block, weights);
+            let of_block = self.block_backward(both, (inner, &normed), &grad, &mut grads.inner, carried)?;
+            let of_norm = weights.norm.scale(self).backward(&norm, &of_block, grads.norm.parts())?;
+            grad.iter_mut().zip(of_norm).for_each(|(sum, grad)| *sum += grad);
         }
         Ok(grad)
     }
@@ -280,15 +281,11 @@ impl<'a> Pass<'a> {
 impl StackTape {
     /// What losses of routers look at, mixture by mixture.
     pub fn traced(&self, side: Side) -> Vec<TracedMixture> {
-        let layers = self.layers.iter().enumerate();
-        let of_layer = |(nth, blocks): (usize, &'_ Vec<BlockTape>)| {
-            let of_block = |block: &BlockTape| match &block.inner {
-                InnerTape::Experts(tape) => Some(tape.traced(side, nth)),
-                _ => None,
-            };
-            blocks.iter().filter_map(of_block).collect::<Vec<_>>()
+        let of_block = |block: &BlockTape| match &block.inner {
+            InnerTape::Experts(tape) => Some(tape.traced(side, block.layer)),
+            _ => None,
         };
-        layers.flat_map(of_layer).collect()
+        self.blocks.iter().filter_map(of_block).collect()
     }
 }
 
