@@ -38,7 +38,7 @@ use crate::models::{Batch, Model};
 use slots::{Slot, slots};
 
 pub use gradients::{Gradients, Named, Parameter};
-pub use optimizer::{Factored, Optimizer, Rule};
+pub use optimizer::{Factored, Optimizer, Rule, Unreached};
 
 /// What is to become small.
 ///

@@ -38,14 +38,31 @@ pub enum Factored {
     EveryMatrix,
 }
 
+/// What becomes of a tensor whose gradient is all zeros: the matrices of an expert that no token reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unreached {
+    /// It has a step like all others: momentum and weight decay go on (T5X; PyTorch where experts lie in one tensor).
+    #[default]
+    Steps,
+    /// It stays as it is, and so does what is remembered of it (PyTorch where each expert has tensors of its own).
+    Rests,
+}
+
 /// A rule at work on the parameters of a model.
 #[derive(Clone, Debug)]
 pub struct Optimizer {
     rule: Rule,
-    /// How many have been made.
-    steps: u32,
+    unreached: Unreached,
     /// Of every parameter that learns.
-    states: Vec<Vec<f32>>,
+    states: Vec<State>,
+}
+
+/// What is remembered of a parameter.
+#[derive(Clone, Debug)]
+struct State {
+    /// How many steps it has had.
+    steps: u32,
+    values: Vec<f32>,
 }
 
 impl Optimizer {
@@ -58,13 +75,13 @@ impl Optimizer {
             }
             Rule::Sgd { .. } => grads.len(),
         };
-        let states = gradients.learning().map(len).map(|len| vec![0.0; len]).collect();
-        Self { rule, steps: 0, states }
+        let states = gradients.learning().map(len).map(|len| State { steps: 0, values: vec![0.0; len] });
+        Self { rule, unreached: Unreached::default(), states: states.collect() }
     }
 
-    /// How many steps have been made.
-    pub fn steps(&self) -> u32 {
-        self.steps
+    /// With another choice for tensors whose gradient is all zeros.
+    pub fn with_unreached(self, unreached: Unreached) -> Self {
+        Self { unreached, ..self }
     }
 
     /// One step of every parameter that learns; gradients are multiplied by `grad_scale` first. The model must be
@@ -76,11 +93,16 @@ impl Optimizer {
         lr: f64,
         grad_scale: f64,
     ) -> Result<()> {
-        self.steps += 1;
-        let (rule, step) = (self.rule, Step { number: self.steps, lr, grad_scale });
+        let (rule, rests) = (self.rule, self.unreached == Unreached::Rests);
         let parameters: Vec<_> = gradients.parameters(model).zip(&mut self.states).collect();
         let all = parameters.into_par_iter().with_max_len(1);
-        let done = all.try_for_each(|(parameter, state)| rule.step(step, parameter, state));
+        let done = all.try_for_each(|(parameter, State { steps, values })| {
+            if rests && parameter.grads.iter().all(|grad| *grad == 0.0) {
+                return Ok(());
+            }
+            *steps += 1;
+            rule.step(Step { number: *steps, lr, grad_scale }, parameter, values)
+        });
         Ok(done.map_err(TrainingProblem::Optimizer)?)
     }
 }
