@@ -57,7 +57,8 @@ impl Batch {
 impl Model {
     /// The logits of every token, `[sequences, tokens, vocab]`; activations are not rounded, whatever the weights are.
     pub fn logits(&self, batch: &Batch, watch: &mut impl Watch) -> Result<Vec<f32>> {
-        let (ids, real) = self.decoded(batch)?;
+        let ids = self.decoded(batch)?;
+        let real = batch.real.as_deref().filter(|_| self.config.encoder.is_none());
         let decoded = Tokens { ids: &ids, real };
         let tokens = ids.len() / batch.sequences.max(1);
         let mut session = Session::new(self, batch.sequences, tokens)?.with_operands(Operands::Exact);
@@ -68,14 +69,12 @@ impl Model {
         Ok(logits)
     }
 
-    /// The ids that the decoder reads, and their mask.
-    pub(crate) fn decoded<'a>(&self, batch: &'a Batch) -> Result<(Cow<'a, [u32]>, Option<&'a [bool]>)> {
+    /// The ids that the decoder reads.
+    pub(crate) fn decoded<'a>(&self, batch: &'a Batch) -> Result<Cow<'a, [u32]>> {
         match (&self.config.encoder, &batch.decoder_ids, &batch.labels) {
-            (None, ..) => Ok((Cow::Borrowed(&batch.ids), batch.real.as_deref())),
-            (Some(_), Some(ids), _) => Ok((Cow::Borrowed(ids), None)),
-            (Some(_), None, Some(labels)) => {
-                Ok((Cow::Owned(self.shift_right(labels, batch.sequences)), None))
-            }
+            (None, ..) => Ok(Cow::Borrowed(&batch.ids)),
+            (Some(_), Some(ids), _) => Ok(Cow::Borrowed(ids)),
+            (Some(_), None, Some(labels)) => Ok(Cow::Owned(self.shift_right(labels, batch.sequences))),
             (Some(_), None, None) => Err(LmProblem::NothingToDecode.into()),
         }
     }

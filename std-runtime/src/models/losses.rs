@@ -194,13 +194,17 @@ impl Joined {
         }
     }
 
-    fn balance(&self, experts: &Experts) -> Result<LoadBalance<'_>> {
+    /// The load balance; none where experts choose: there it is perfect.
+    fn balance(&self, experts: &Experts) -> Result<Option<LoadBalance<'_>>> {
+        if experts.router.policy.top_k().is_none() {
+            return Ok(None);
+        }
         let Self { shape, probabilities, chosen, real, .. } = self;
         let cache = RoutingCache { shape: *shape, probabilities, chosen };
         let router = experts.router.check()?;
         let mut balance = LoadBalance::new(&router, Calibration::Flaxformer, cache, real.as_deref())?;
         balance.group_tokens = shape.group_tokens;
-        Ok(balance)
+        Ok(Some(balance))
     }
 
     fn logits(&self) -> TokenLogits<'_> {
@@ -210,14 +214,13 @@ impl Joined {
 
 impl StackRouters<'_> {
     fn loss(&self) -> Result<RouterLoss> {
-        let balance = self.joined.balance(self.experts)?;
-        let mut fractions = vec![0.0; balance.fractions_len()];
         let mut log_sums = vec![0.0; self.joined.shape.tokens];
-        Ok(RouterLoss {
-            side: self.side,
-            balance: f64::from(balance.forward(&mut fractions)?),
-            z: f64::from(z_loss_forward(&self.joined.logits(), &mut log_sums)?),
-        })
+        let balance = match self.joined.balance(self.experts)? {
+            Some(balance) => f64::from(balance.forward(&mut vec![0.0; balance.fractions_len()])?),
+            None => 0.0,
+        };
+        let z = f64::from(z_loss_forward(&self.joined.logits(), &mut log_sums)?);
+        Ok(RouterLoss { side: self.side, balance, z })
     }
 }
 

@@ -145,8 +145,9 @@ impl<'a> Tape<'a> {
             }
         };
         let encoded = encoder.as_ref().map_or(Encoded::default(), |ran| ran.encoded(real));
-        let (ids, own_real) = model.decoded(batch)?;
-        let reading = Reading::new(model, Side::Decoder, (batch.sequences, ids), own_real)?;
+        let own_real = real.filter(|_| config.encoder.is_none());
+        let ids = (batch.sequences, model.decoded(batch)?);
+        let reading = Reading::new(model, Side::Decoder, ids, own_real)?;
         let decoder = reading.run(objective, (&config.decoder, &weights.decoder), encoded)?;
         Ok(Self { model, objective, real, encoder, decoder })
     }

@@ -51,10 +51,11 @@ impl StackRouters<'_> {
     /// By the logits of all layers, joined as they are.
     fn gradient(&self, weights: RouterLosses, share: f64) -> Result<Vec<f32>> {
         let mut out = vec![0.0; self.joined.logits.len()];
-        let balance = self.joined.balance(self.experts)?;
-        let mut fractions = vec![0.0; balance.fractions_len()];
-        balance.forward(&mut fractions)?;
-        balance.backward(&fractions, (weights.balance * share) as f32, &mut out)?;
+        if let Some(balance) = self.joined.balance(self.experts)? {
+            let mut fractions = vec![0.0; balance.fractions_len()];
+            balance.forward(&mut fractions)?;
+            balance.backward(&fractions, (weights.balance * share) as f32, &mut out)?;
+        }
         let (logits, mut log_sums) = (self.joined.logits(), vec![0.0; self.joined.shape.tokens]);
         z_loss_forward(&logits, &mut log_sums)?;
         z_loss_backward(&logits, &log_sums, (weights.z * share) as f32, &mut out)?;
