@@ -16,6 +16,7 @@ mod embedding;
 mod error;
 mod key_value_cache;
 mod latent;
+mod latent_backward;
 mod layer_norm;
 mod position_bias;
 mod rms_norm;
@@ -38,6 +39,7 @@ pub use embedding::{Embedding, embedding_backward, embedding_forward, embedding_
 pub use error::NnError;
 pub use key_value_cache::KeyValueCache;
 pub use latent::{LatentShape, unfold_latent};
+pub use latent_backward::unfold_latent_backward;
 pub use layer_norm::{LayerNorm, LayerNormCache, LayerNormGrads, layer_norm_backward, layer_norm_forward};
 pub use position_bias::{PositionBias, position_bias_backward, position_bias_forward};
 pub use rms_norm::{NormShape, RmsNorm, RmsNormCache, rms_norm_backward, rms_norm_forward};

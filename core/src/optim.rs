@@ -1,8 +1,8 @@
-//! What turns gradients into a step: scan, clip, schedule, AdamW, Adafactor.
+//! What turns gradients into a step: scan, clip, schedule, AdamW, Adafactor, gradient descent.
 //!
 //! ```text
 //!   gradients ─► scan_gradients ─► clip factor ─┐
-//!   step ─► LrSchedule::lr_at ─► learning rate ─┴─► Step ─► adamw_step or adafactor_step, tensor by tensor
+//!   step ─► LrSchedule::lr_at ─► learning rate ─┴─► Step ─► adamw_step, adafactor_step or sgd_step, tensor by tensor
 //! ```
 //!
 //! Weights, gradients and states are `f32`, settings and sums `f64`. Gradients are read only: the clip factor is applied
@@ -15,6 +15,7 @@ mod error;
 mod non_finite;
 mod root;
 mod schedule;
+mod sgd;
 
 pub use adafactor::{
     Adafactor, AdafactorMemory, AdafactorShape, Averaging, adafactor_scratch_len, adafactor_state_len,
@@ -25,6 +26,7 @@ pub use clip::{ClipRule, SQUARE_SUM_BLOCK, clip_factor, square_sum};
 pub use error::OptimError;
 pub use non_finite::{first_non_finite, scan_gradients};
 pub use schedule::{LrDecay, LrSchedule};
+pub use sgd::sgd_step;
 
 /// What one step is for every tensor.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -14,6 +14,7 @@ mod rows;
 mod shown;
 mod table;
 mod text;
+mod training;
 
 use std::fmt;
 use std::io;
@@ -37,6 +38,7 @@ use shown::Source;
 pub use shown::{Quoted, Shown, Typed};
 pub use table::TableProblem;
 pub use text::{PromptPlace, TextProblem};
+pub use training::TrainingProblem;
 
 /// The result of everything in the runtime that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -182,6 +184,8 @@ pub enum Error {
         /// Why.
         problem: Box<Error>,
     },
+    /// A language model cannot learn as it was asked to.
+    Training(TrainingProblem),
     /// The system gave no threads.
     Threads {
         /// How many were asked for; 0 stands for one per core.
@@ -275,6 +279,7 @@ impl Error {
                 None => write!(f, "{}: {problem}", path.display()),
             },
             Self::Prompt { place, problem } => write!(f, "{place}: {problem}"),
+            Self::Training(problem) => write!(f, "{problem}"),
             Self::Threads { asked, reason } => {
                 write!(f, "cannot start {asked} threads: {reason}; ask for fewer with --threads")
             }

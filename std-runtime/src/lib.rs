@@ -7,6 +7,7 @@
 //! * [`table`], [`output`]: files that are read row by row, and written whole or not at all.
 //! * [`report`]: pages with pictures. [`demo`]: the tour. [`cli`]: the command line.
 //! * [`linear`]: products with weights; [`moe`]: layers of experts. [`threads`], [`simd`]: core's kernels over several threads and with wide vectors, with the same results.
+//! * [`training`](mod@training): gradients of language models, and what is done with them.
 //! * [`error`]: the one error, which names the file, the line and the remedy.
 //!
 #![doc = include_str!("../../README.md")]
@@ -25,3 +26,4 @@ pub mod rows;
 pub mod simd;
 pub mod table;
 pub mod threads;
+pub mod training;

@@ -1,5 +1,7 @@
 //! Some sequences with what is expected of them, run as a whole.
 
+use std::borrow::Cow;
+
 use mixlet_core::linear::Operands;
 use mixlet_core::nn::IGNORED;
 
@@ -55,23 +57,26 @@ impl Batch {
 impl Model {
     /// The logits of every token, `[sequences, tokens, vocab]`; activations are not rounded, whatever the weights are.
     pub fn logits(&self, batch: &Batch, watch: &mut impl Watch) -> Result<Vec<f32>> {
-        let shifted = match (&self.config.encoder, &batch.decoder_ids, &batch.labels) {
-            (Some(_), None, Some(labels)) => Some(self.shift_right(labels, batch.sequences)),
-            _ => None,
-        };
-        let decoder_ids = shifted.as_ref().or(batch.decoder_ids.as_ref());
-        let decoded = match (&self.config.encoder, decoder_ids) {
-            (None, _) => batch.tokens(),
-            (Some(_), Some(ids)) => Tokens { ids, real: None },
-            (Some(_), None) => return Err(LmProblem::NothingToDecode.into()),
-        };
-        let tokens = decoded.ids.len() / batch.sequences.max(1);
+        let ids = self.decoded(batch)?;
+        let real = batch.real.as_deref().filter(|_| self.config.encoder.is_none());
+        let decoded = Tokens { ids: &ids, real };
+        let tokens = ids.len() / batch.sequences.max(1);
         let mut session = Session::new(self, batch.sequences, tokens)?.with_operands(Operands::Exact);
         session.encode(batch.tokens(), watch)?;
         session.decode(decoded, watch)?;
         let mut logits = Vec::new();
         session.logits(Wanted::All, &mut logits)?;
         Ok(logits)
+    }
+
+    /// The ids that the decoder reads.
+    pub(crate) fn decoded<'a>(&self, batch: &'a Batch) -> Result<Cow<'a, [u32]>> {
+        match (&self.config.encoder, &batch.decoder_ids, &batch.labels) {
+            (None, ..) => Ok(Cow::Borrowed(&batch.ids)),
+            (Some(_), Some(ids), _) => Ok(Cow::Borrowed(ids)),
+            (Some(_), None, Some(labels)) => Ok(Cow::Owned(self.shift_right(labels, batch.sequences))),
+            (Some(_), None, None) => Err(LmProblem::NothingToDecode.into()),
+        }
     }
 
     /// What a decoder reads to predict the labels: these one place later, behind the start; ignored ones become padding.

@@ -8,15 +8,15 @@
 //! A [`Session`] holds some sequences of equal length, shorter ones padded. It allocates where a longer run of tokens is
 //! given than before, and where the cache grows, by half each time; otherwise a decoded token allocates nothing large.
 
-mod attention;
+pub(crate) mod attention;
 mod cache;
-mod kernels;
-mod linear;
-mod mixture;
+pub(crate) mod kernels;
+pub(crate) mod linear;
+pub(crate) mod mixture;
 mod norm;
-mod positions;
+pub(crate) mod positions;
 mod space;
-mod stack;
+pub(crate) mod stack;
 mod watch;
 
 use mixlet_core::linear::Operands;

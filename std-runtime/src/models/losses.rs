@@ -4,6 +4,8 @@
 //! padding included; Mixtral's family over all tokens but padding. What of a choice counts is a setting of the
 //! configuration, [`LossCounting`]: version 5, the default, counts choices before any is dropped.
 
+mod gradients;
+
 use std::borrow::Cow;
 
 use mixlet_core::moe::balance::{Calibration, LoadBalance};
@@ -12,9 +14,10 @@ use mixlet_core::moe::{Policy, RoutingCache, RoutingShape};
 use mixlet_core::nn::{CrossEntropy, IGNORED, Loss, Targets, cross_entropy_forward};
 
 use super::batch::Batch;
-use super::config::{Block, Experts, LossCounting, LossScope, ModelConfig, Stack};
+use super::config::{Block, Experts, LossCounting, LossScope, ModelConfig, RouterLosses, Stack};
 use super::forward::{Side, Trace, TracedMixture};
 use crate::error::Result;
+pub(crate) use gradients::router_gradients;
 
 /// The losses of a batch.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -44,20 +47,39 @@ pub struct RouterLoss {
 pub fn losses(config: &ModelConfig, batch: &Batch, logits: &[f32], trace: &Trace) -> Result<Option<Losses>> {
     let Some(labels) = &batch.labels else { return Ok(None) };
     let cross_entropy = cross_entropy(config, labels, batch.sequences, logits)?.cross_entropy;
-    let stacks = config.encoder.iter().map(|stack| (Side::Encoder, stack));
-    let mut routers = Vec::new();
-    for (side, stack) in stacks.chain([(Side::Decoder, &config.decoder)]) {
-        if let (Some(experts), true) = (experts(stack), counts(config, stack)) {
-            let of_stack = trace.mixtures.iter().filter(|mixture| mixture.side == side);
-            let counted = of_stack.map(|mixture| counted(config, experts, mixture));
-            let mixtures: Vec<_> = counted.collect();
-            let joined = Joined::new(config.router_losses.over, batch, experts, &mixtures);
-            routers.push(joined.loss(side, experts)?);
-        }
+    let stacks = stacks(config, batch, trace);
+    let routers = stacks.iter().map(StackRouters::loss).collect::<Result<Vec<_>>>()?;
+    let total = cross_entropy + config.router_losses.weighted(&routers);
+    Ok(Some(Losses { cross_entropy, routers, total }))
+}
+
+impl RouterLosses {
+    /// What all routers add.
+    pub(crate) fn weighted(&self, routers: &[RouterLoss]) -> f64 {
+        routers.iter().map(|loss| self.balance * loss.balance + self.z * loss.z).sum()
     }
-    let weights = config.router_losses;
-    let added: f64 = routers.iter().map(|loss| weights.balance * loss.balance + weights.z * loss.z).sum();
-    Ok(Some(Losses { cross_entropy, routers, total: cross_entropy + added }))
+}
+
+/// The routers of a stack whose losses count.
+struct StackRouters<'a> {
+    side: Side,
+    experts: &'a Experts,
+    joined: Joined,
+}
+
+/// The stacks with such routers.
+fn stacks<'a>(config: &'a ModelConfig, batch: &Batch, trace: &Trace) -> Vec<StackRouters<'a>> {
+    let stacks = config.encoder.iter().map(|stack| (Side::Encoder, stack));
+    let counting =
+        stacks.chain([(Side::Decoder, &config.decoder)]).filter(|(_, stack)| counts(config, stack));
+    let routers = counting.filter_map(|(side, stack)| {
+        let experts = experts(stack)?;
+        let of_stack = trace.mixtures.iter().filter(|mixture| mixture.side == side);
+        let mixtures: Vec<_> = of_stack.map(|mixture| counted(config, experts, mixture)).collect();
+        let joined = Joined::new(config.router_losses.over, batch, experts, &mixtures);
+        Some(StackRouters { side, experts, joined })
+    });
+    routers.collect()
 }
 
 /// The mean cross entropy of the labels.
@@ -73,7 +95,7 @@ pub(super) fn cross_entropy(
 }
 
 /// The label that each row of logits predicts: a decoder alone predicts each from the tokens before it.
-pub(super) fn predicted(config: &ModelConfig, labels: &[u32], sequences: usize) -> Vec<u32> {
+pub(crate) fn predicted(config: &ModelConfig, labels: &[u32], sequences: usize) -> Vec<u32> {
     let len = (labels.len() / sequences.max(1)).max(1);
     let next = labels.chunks(len).flat_map(|row| row[1..].iter().copied().chain([IGNORED]));
     if config.encoder.is_none() { next.collect() } else { labels.to_vec() }
@@ -172,20 +194,33 @@ impl Joined {
         }
     }
 
-    fn loss(&self, side: Side, experts: &Experts) -> Result<RouterLoss> {
-        let cache =
-            RoutingCache { shape: self.shape, probabilities: &self.probabilities, chosen: &self.chosen };
-        let real = self.real.as_deref();
-        let mut balance = LoadBalance::new(&experts.router.check()?, Calibration::Flaxformer, cache, real)?;
-        balance.group_tokens = self.shape.group_tokens;
-        let logits = TokenLogits { logits: &self.logits, experts: self.shape.experts, real };
-        let mut fractions = vec![0.0; balance.fractions_len()];
-        let mut log_sums = vec![0.0; self.shape.tokens];
-        Ok(RouterLoss {
-            side,
-            balance: f64::from(balance.forward(&mut fractions)?),
-            z: f64::from(z_loss_forward(&logits, &mut log_sums)?),
-        })
+    /// The load balance; none where experts choose: there it is perfect.
+    fn balance(&self, experts: &Experts) -> Result<Option<LoadBalance<'_>>> {
+        if experts.router.policy.top_k().is_none() {
+            return Ok(None);
+        }
+        let Self { shape, probabilities, chosen, real, .. } = self;
+        let cache = RoutingCache { shape: *shape, probabilities, chosen };
+        let router = experts.router.check()?;
+        let mut balance = LoadBalance::new(&router, Calibration::Flaxformer, cache, real.as_deref())?;
+        balance.group_tokens = shape.group_tokens;
+        Ok(Some(balance))
+    }
+
+    fn logits(&self) -> TokenLogits<'_> {
+        TokenLogits { logits: &self.logits, experts: self.shape.experts, real: self.real.as_deref() }
+    }
+}
+
+impl StackRouters<'_> {
+    fn loss(&self) -> Result<RouterLoss> {
+        let mut log_sums = vec![0.0; self.joined.shape.tokens];
+        let balance = match self.joined.balance(self.experts)? {
+            Some(balance) => f64::from(balance.forward(&mut vec![0.0; balance.fractions_len()])?),
+            None => 0.0,
+        };
+        let z = f64::from(z_loss_forward(&self.joined.logits(), &mut log_sums)?);
+        Ok(RouterLoss { side: self.side, balance, z })
     }
 }
 

@@ -205,6 +205,14 @@ impl Matrix {
         })
     }
 
+    /// The numbers, to be changed: of a matrix in single precision and in memory that nobody else has; else none.
+    pub fn values_mut(&mut self) -> &mut [f32] {
+        match &mut self.values {
+            Values::Plain(Storage::F32(values)) => Arc::get_mut(values).unwrap_or_default(),
+            _ => &mut [],
+        }
+    }
+
     /// The format, if it is one of fewer bits.
     pub fn narrow(&self) -> Option<Narrow> {
         match &self.values {

@@ -31,7 +31,7 @@ pub(in crate::cli) struct QuantizeOptions {
     /// How weights are stored
     #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Quantisation")]
     weights: Narrow,
-    /// Which matrices: those of experts alone, or all linear ones
+    /// Which matrices
     #[arg(long, value_enum, value_name = "WHICH", default_value_t = Only::Linear, help_heading = "Quantisation")]
     only: Only,
     /// Compare the two models on these ids: input_ids, and if wanted attention_mask, labels, decoder_input_ids
@@ -48,8 +48,8 @@ Examples:
   mixlet lm quantize ./OLMoE-1B-7B ./olmoe-int8 --weights int8
   mixlet lm quantize ./Mixtral-8x7B ./int4 --weights int4 --only experts --compare ids.safetensors
 
-Routers, norms, biases and embeddings stay as they are. With int4 the output head, and rows that are not made of whole \
-groups of 32, are in int8. The result runs wherever a folder with a model is asked for; export-hf makes it f32 again. For what it \
+Routers, norms, biases and embeddings stay as they are. With int4 the output head (but for --only all), and rows that \
+are not made of whole groups of 32, are in int8. The result runs wherever a folder with a model is asked for; export-hf makes it f32 again. For what it \
 loses on a text, see `mixlet lm eval --against`.";
 
 /// What `--json` prints.

@@ -20,7 +20,7 @@ use crate::simd::wide;
 use heads::Attend;
 
 /// Added to the mean square in the norms between matrices of low rank, whatever the configuration says of other norms.
-const LATENT_EPSILON: f64 = 1e-6;
+pub(crate) const LATENT_EPSILON: f64 = 1e-6;
 
 /// Whose keys and values are attended to.
 pub(super) enum Sources<'a> {
@@ -93,7 +93,7 @@ pub(super) fn attend_block(
 }
 
 /// Which tokens of its own stack a token sees.
-fn pattern(side: Side, window: Option<usize>) -> Pattern {
+pub(crate) fn pattern(side: Side, window: Option<usize>) -> Pattern {
     match (side, window) {
         (Side::Encoder, _) => Pattern::Full,
         (Side::Decoder, None) => Pattern::Causal,

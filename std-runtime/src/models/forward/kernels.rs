@@ -10,7 +10,7 @@ use mixlet_core::nn::{
 use crate::simd::{Kernel, Product};
 
 /// [`attention_forward_by`].
-pub(super) struct AttentionForward<'a> {
+pub(crate) struct AttentionForward<'a> {
     pub attention: Attention<'a, f32>,
     pub out: &'a mut [f32],
     pub log_sums: &'a mut [f32],
@@ -27,7 +27,7 @@ impl Product for AttentionForward<'_> {
 }
 
 /// [`rms_norm_forward`].
-pub(super) struct RmsNormForward<'a> {
+pub(crate) struct RmsNormForward<'a> {
     pub norm: RmsNorm,
     pub shape: NormShape,
     pub x: &'a [f32],
@@ -46,7 +46,7 @@ impl Kernel for RmsNormForward<'_> {
 }
 
 /// [`layer_norm_forward`].
-pub(super) struct LayerNormForward<'a> {
+pub(crate) struct LayerNormForward<'a> {
     pub norm: LayerNorm<'a, f32>,
     pub shape: NormShape,
     pub x: &'a [f32],
@@ -65,7 +65,7 @@ impl Kernel for LayerNormForward<'_> {
 }
 
 /// [`rotary_forward`].
-pub(super) struct RotaryForward<'a> {
+pub(crate) struct RotaryForward<'a> {
     pub rotary: Rotary,
     pub table: &'a [f32],
     pub values: &'a mut [f32],
@@ -81,7 +81,7 @@ impl Kernel for RotaryForward<'_> {
 }
 
 /// [`gather`].
-pub(super) struct Gather<'a> {
+pub(crate) struct Gather<'a> {
     pub plan: &'a DispatchPlan<'a>,
     pub tokens: &'a [f32],
     pub model_dim: usize,
@@ -98,7 +98,7 @@ impl Kernel for Gather<'_> {
 }
 
 /// [`combine`].
-pub(super) struct Combine<'a> {
+pub(crate) struct Combine<'a> {
     pub plan: &'a DispatchPlan<'a>,
     pub routing: &'a Routing<'a>,
     pub rows: &'a [f32],

@@ -6,7 +6,7 @@ use mixlet_core::matrix::{MatRef, ShapeError};
 use crate::linear::linears_forward;
 
 /// `out = x · weightsᵀ + bias`; `x` is `[rows, inputs]`, `out` `[rows, outputs]`.
-pub(super) fn linear(
+pub(crate) fn linear(
     linear: Linear<'_>,
     operands: Operands,
     x: &[f32],

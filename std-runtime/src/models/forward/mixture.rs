@@ -23,7 +23,7 @@ use crate::simd::wide;
 
 impl NetworkWeights {
     /// As core takes it: one of experts of which there is one.
-    fn get(&self, kind: FfnKind) -> Result<Ffn<'_>, ExpertsError> {
+    pub(crate) fn get(&self, kind: FfnKind) -> Result<Ffn<'_>, ExpertsError> {
         let gate = self.gate.as_ref().map(|gate| gate.get()).transpose()?;
         Ok(experts::Experts::new(1, kind, gate, self.up.get()?, self.down.get()?)?.expert(0)?)
     }
@@ -101,7 +101,7 @@ pub(super) fn mixture(
 }
 
 /// Logits `[tokens, experts]`, in `f32` whatever the weights are.
-fn router_logits(
+pub(crate) fn router_logits(
     weights: &ExpertsWeights,
     width: usize,
     x: &[f32],
@@ -119,7 +119,7 @@ fn router_logits(
 }
 
 /// The router, with the groups of this run.
-fn router(run: &Run<'_>, experts: &Experts) -> Result<Router, RouterError> {
+pub(crate) fn router(run: &Run<'_>, experts: &Experts) -> Result<Router, RouterError> {
     let own = Groups::Exactly(run.tokens as u32);
     let groups = if experts.by_sequence { own } else { experts.router.groups };
     RouterConfig { groups, ..experts.router }.check()

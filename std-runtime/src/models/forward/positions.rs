@@ -9,7 +9,7 @@ use crate::linear::memory::sized;
 use crate::models::config::{Attention, ModelConfig, Positions, Relative};
 
 /// The inverse frequencies of a model's rotary positions; none where it has others.
-pub(super) fn frequencies(config: &ModelConfig) -> Result<Vec<f64>, NnError> {
+pub(crate) fn frequencies(config: &ModelConfig) -> Result<Vec<f64>, NnError> {
     let Positions::Rotary(rotary) = config.positions else { return Ok(Vec::new()) };
     let mut out = vec![0.0; rotary.width / 2];
     rotary_frequencies(rotary.theta, rotary.scaling, &mut out)?;
@@ -18,7 +18,7 @@ pub(super) fn frequencies(config: &ModelConfig) -> Result<Vec<f64>, NnError> {
 
 /// The turns of a run's tokens, `[sequences, tokens, width]`. `mask` `[sequences, past + tokens]` is false for padding; the
 /// first token that is none has position 0.
-pub(super) fn table(run: &Run<'_>, frequencies: &[f64], mask: Option<&[bool]>) -> Result<Vec<f32>, NnError> {
+pub(crate) fn table(run: &Run<'_>, frequencies: &[f64], mask: Option<&[bool]>) -> Result<Vec<f32>, NnError> {
     let Positions::Rotary(rotary) = run.model.config.positions else { return Ok(Vec::new()) };
     let seen = run.past + run.tokens;
     let before = |sequence: usize| {
@@ -38,7 +38,7 @@ pub(super) fn table(run: &Run<'_>, frequencies: &[f64], mask: Option<&[bool]>) -
 
 /// Adds sines and cosines to the embeddings of `[sequences, tokens]` ids. Padding, by its id, has no position and counts for
 /// none.
-pub(super) fn add(
+pub(crate) fn add(
     config: &ModelConfig,
     (ids, tokens): (&[u32], usize),
     first: usize,
@@ -57,7 +57,7 @@ pub(super) fn add(
 }
 
 /// Writes the biases of a stack, `[heads, distances]`, where a block brings a table.
-pub(super) fn biases(
+pub(crate) fn biases(
     attention: &Attention,
     table: Option<&[f32]>,
     span: Span,

@@ -18,7 +18,7 @@ use crate::models::weights::{BlockWeights, InnerWeights, StackWeights};
 
 /// One run of some tokens of every sequence through a stack.
 #[derive(Clone, Copy)]
-pub(super) struct Run<'a> {
+pub(crate) struct Run<'a> {
     pub model: &'a Model,
     pub side: Side,
     pub operands: Operands,
@@ -38,7 +38,7 @@ impl Run<'_> {
     }
 
     /// All layers over the states `x` `[sequences, tokens, model_dim]`, in place, and the last norm.
-    pub fn stack(
+    pub(super) fn stack(
         &self,
         (stack, weights): (&Stack, &StackWeights),
         x: &mut [f32],
