@@ -311,7 +311,7 @@ fn settings_out_of_range_are_errors() {
         (Generation { beams: 2, samples: 2, ..Generation::default() }, beams),
         (Generation { beams: 2, repetition_penalty: 1.1, ..Generation::default() }, beams),
         (
-            Generation { max_new_tokens: 64, ..Generation::default() },
+            Generation { max_new_tokens: 65, ..Generation::default() },
             "65 tokens, expected at most 64; shorten the input or ask for fewer new ones",
         ),
     ];

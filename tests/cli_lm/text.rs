@@ -272,7 +272,7 @@ fn wrong_use_is_one_line() {
             "65 tokens, expected at most 64; shorten the input or ask for fewer new ones",
         ),
         (
-            prompt(&["--max-new-tokens", "64"]),
+            prompt(&["--max-new-tokens", "65"]),
             1,
             "65 tokens, expected at most 64; shorten the input or ask for fewer new ones",
         ),
@@ -324,7 +324,7 @@ fn prompts_that_fail_are_named() {
         (vec!["--prompt", "a", "--prompt", ""], format!("prompt 2: {empty}")),
         (vec!["--prompts", "empty.jsonl"], format!("empty.jsonl:3: {empty}")),
         (vec!["--messages", "chats.jsonl"], format!("chats.jsonl:3: {judges}")),
-        (vec!["--prompt", "a", "--max-new-tokens", "99"], format!("prompt 1: {}", too_long(100))),
+        (vec!["--prompt", "a", "--max-new-tokens", "99"], format!("prompt 1: {}", too_long(99))),
     ];
     for (arguments, message) in cases {
         let run = small.run(&arguments);
@@ -332,6 +332,20 @@ fn prompts_that_fail_are_named() {
         let last = run.err.lines().last().unwrap();
         assert_eq!(last, format!("error: {message}"), "{arguments:?}");
     }
+}
+
+/// The last token of a text is written, and not read: it needs no position.
+#[test]
+fn every_position_can_be_used() {
+    let small = Small::mixtral();
+    let full = "x".repeat(64);
+    for more in [&[][..], &["--beams", "2"], &["--prompt", "a", "--temperature", "1", "--num-samples", "2"]] {
+        let run = small.run(&[&["--prompt", &full, "--max-new-tokens", "1", "--json"], more].concat());
+        assert_eq!(run.json()["sequences"][0].as_array().unwrap().len(), 65, "{more:?}");
+    }
+    let run = small.run(&["--prompt", "x", "--max-new-tokens", "64", "--ignore-end", "--json"]);
+    assert_eq!(run.json()["new_tokens"], 64);
+    assert_eq!(small.run(&["--prompt", &full, "--max-new-tokens", "2"]).code, 1);
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn wrong_files_and_options_are_one_line() {
             "silent.jsonl:1: an answer without a token behind its prompt, expected both to have some",
         ),
         (
-            "long.jsonl --max-new-tokens 5",
+            "long.jsonl --max-new-tokens 6",
             1,
             "long.jsonl:1: 65 tokens, expected at most 64; shorten it, or ask for fewer --shots",
         ),

@@ -60,6 +60,17 @@ impl Default for Generation {
 }
 
 impl Generation {
+    /// Tokens that a decoder reads of a prompt of so many and what follows: the last new token is written, and not read.
+    ///
+    /// ```
+    /// # use mixlet_runtime::models::generate::Generation;
+    /// let reads = |max_new_tokens| Generation { max_new_tokens, ..Generation::default() }.reads(64);
+    /// assert_eq!((reads(0), reads(1), reads(20)), (64, 64, 83));
+    /// ```
+    pub fn reads(&self, prompt: usize) -> usize {
+        prompt + self.max_new_tokens.saturating_sub(1)
+    }
+
     fn check(&self) -> Result<(), LmProblem> {
         let penalty = self.repetition_penalty;
         if !(penalty > 0.0 && penalty.is_finite()) {
@@ -178,7 +189,7 @@ impl<'m, 'a> Writer<'m, 'a> {
             }
         };
         let prompt = begun.first().map_or(0, Vec::len);
-        let session = Session::new(model, sequences, prompt + how.max_new_tokens)?;
+        let session = Session::new(model, sequences, how.reads(prompt))?;
         let mut session = session.with_operands(how.operands);
         session.encode(input, watch)?;
         let inputs = sequences;

@@ -36,7 +36,7 @@ pub(super) fn run(options: &GenerateOptions) -> Result<()> {
     options.common.start()?;
     let clock = Instant::now();
     let config = ModelConfig::read(&options.model)?;
-    let (prompted, mut warnings) = Prompted::read(options, &config)?;
+    let (prompted, mut warnings) = Prompted::read(options, &config, how)?;
     let is_stream = show.is_stream(prompted.texts() * how.samples * how.beams)?;
     let batches = prompted.batches(options, &config);
     let longest = longest(&config, &batches, how);
@@ -81,7 +81,7 @@ fn longest(config: &ModelConfig, batches: &[Cow<'_, Prompts>], how: Generation) 
     let tokens = batches.iter().map(|batch| tokens(batch)).max().unwrap_or(0);
     let sequences = batches.iter().map(|batch| batch.sequences).max().unwrap_or(0) * how.samples * how.beams;
     let (encoder, prompt) = if config.encoder.is_some() { (tokens, 1) } else { (0, tokens) };
-    Reading { sequences, encoder, decoder: Some(prompt + how.max_new_tokens) }
+    Reading { sequences, encoder, decoder: Some(how.reads(prompt)) }
 }
 
 /// How many tokens in how much time.

@@ -10,6 +10,7 @@ use crate::error::{Error, EvalProblem, PromptPlace, Result};
 use crate::models::ModelConfig;
 use crate::models::Reading;
 use crate::models::forward::Wanted;
+use crate::models::generate::Generation;
 use crate::models::text::Tokenizer;
 
 /// How to evaluate.
@@ -98,11 +99,16 @@ impl Plan {
             Self::Choices(asked) => (of_all(&mut asked.iter().flat_map(Asked::runs)), Wanted::All),
             Self::Matches(asked) => {
                 let prompt = asked.iter().map(|asked| asked.prompt().len()).max().unwrap_or(0);
-                let decoder = Some(prompt + max_new_tokens);
+                let decoder = Some(reads(prompt, max_new_tokens));
                 (Reading { sequences: 1, encoder: prompt, decoder }, Wanted::Last)
             }
         }
     }
+}
+
+/// Tokens that are read when an answer is written behind so many.
+fn reads(prompt: usize, max_new_tokens: usize) -> usize {
+    Generation { max_new_tokens, ..Generation::default() }.reads(prompt)
 }
 
 impl Asked {
@@ -203,7 +209,7 @@ impl Planner<'_> {
     fn prompt(&self, questions: &[Question], nth: usize) -> Result<Vec<u32>> {
         let ids = self.encode(Some(questions[nth].line), &self.text(questions, nth)?)?;
         let read = if self.config.encoder.is_some() { 1 } else { ids.len() };
-        self.check(Some(questions[nth].line), read + self.settings.max_new_tokens)?;
+        self.check(Some(questions[nth].line), reads(read, self.settings.max_new_tokens))?;
         Ok(ids)
     }
 

@@ -13,7 +13,7 @@ use crate::error::{Error, LmProblem, PromptPlace, Result, TensorProblem};
 use crate::models::ModelConfig;
 use crate::models::checkpoint::TensorFile;
 use crate::models::config::Block;
-use crate::models::generate::Prompts;
+use crate::models::generate::{Generation, Prompts};
 use crate::models::text::{
     ChatTemplate, Message, PromptLines, Tokenizer, read_chats, read_prompts, read_text,
 };
@@ -34,14 +34,18 @@ pub(super) enum Prompted {
 
 impl Prompted {
     /// Reads what the options name, and says what is odd about it.
-    pub fn read(options: &GenerateOptions, config: &ModelConfig) -> Result<(Self, Vec<String>)> {
+    pub fn read(
+        options: &GenerateOptions,
+        config: &ModelConfig,
+        how: Generation,
+    ) -> Result<(Self, Vec<String>)> {
         if let Some(path) = &options.input.source.input {
             let (prompts, warnings) = read_ids(path, config)?;
             return Ok((Self::Ids(prompts), warnings));
         }
         let spoken = Spoken::read(&options.input)?;
         let tokenizer = Tokenizer::open(&options.model, config.vocab)?;
-        let fits = |ids: &[u32]| fits(config, ids.len(), options.writing.max_new_tokens);
+        let fits = |ids: &[u32]| fits(config, ids.len(), how);
         let ids = spoken.ids(&options.model, &tokenizer, fits)?;
         Ok((Self::Texts { tokenizer, ids }, Vec::new()))
     }
@@ -118,9 +122,9 @@ fn read_ids(path: &Path, config: &ModelConfig) -> Result<(Prompts, Vec<String>)>
 }
 
 /// Makes sure that a decoder has positions for a prompt and for what follows; with an encoder it reads its start alone.
-fn fits(config: &ModelConfig, prompt: usize, new: usize) -> Result<()> {
+fn fits(config: &ModelConfig, prompt: usize, how: Generation) -> Result<()> {
     let Some(limit) = config.max_positions.filter(|_| config.encoder.is_none()) else { return Ok(()) };
-    let tokens = if prompt > limit { prompt } else { prompt + new };
+    let tokens = if prompt > limit { prompt } else { how.reads(prompt) };
     if tokens > limit { Err(LmProblem::TooLong { tokens, limit }.into()) } else { Ok(()) }
 }
 
