@@ -102,11 +102,10 @@ fn loss(model: &Model, batch: &Batch, objective: &Objective, gradients: &mut Gra
     loss_and_gradients(model, batch, objective, gradients).unwrap().total
 }
 
-/// Of every mixture the chosen experts, and who got no place.
-type Routes = Vec<(Vec<u32>, Vec<bool>)>;
+/// Who goes where in a mixture: chosen experts, and who got no place.
+type Route = (Vec<u32>, Vec<bool>);
 
-/// Who goes where.
-fn routes(model: &Model, batch: &Batch) -> Routes {
+fn routes(model: &Model, batch: &Batch) -> Vec<Route> {
     let mut trace = Trace { keep: Keep::Routing, ..Trace::default() };
     model.logits(batch, &mut trace).unwrap();
     let of =
@@ -125,7 +124,7 @@ struct Line<'a> {
 
 impl Line<'_> {
     /// The loss so far away, and the routes there.
-    fn at(&mut self, distance: f64, norm: f64) -> (f64, Routes) {
+    fn at(&mut self, distance: f64, norm: f64) -> (f64, Vec<Route>) {
         let Parameter { weights, grads, .. } =
             self.gradients.parameters(self.model).nth(self.tensor).unwrap();
         let before = weights.to_vec();

@@ -9,7 +9,7 @@ use mixlet_runtime::models::forward::{Session, Tokens, Wanted};
 use mixlet_runtime::models::memory::MemoryNeed;
 use mixlet_runtime::models::tensor::Tensor;
 use mixlet_runtime::models::weights::TensorSource;
-use mixlet_runtime::models::{Model, ModelConfig, Weights};
+use mixlet_runtime::models::{Model, ModelConfig, Reading, Weights};
 
 static LIVE: AtomicI64 = AtomicI64::new(0);
 static PEAK: AtomicI64 = AtomicI64::new(0);

@@ -15,7 +15,7 @@ use mixlet_runtime::models::generate::Generation;
 use mixlet_runtime::models::quantize::{Only, Quantisation, quantize};
 use mixlet_runtime::models::routes::{Fingerprint, Place, Replay, Routes, RoutesWatch};
 use mixlet_runtime::models::tensor::Narrow;
-use mixlet_runtime::models::{Batch, Model};
+use mixlet_runtime::models::{Batch, Model, Reading};
 
 /// A golden model, its folder, and what transformers was given.
 fn golden(name: &str) -> Option<(Model, PathBuf, Batch)> {

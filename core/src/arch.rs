@@ -7,7 +7,7 @@
 use half::{bf16, f16};
 
 use crate::linear::{Arith, TILE};
-use crate::weights::{Element, GROUP};
+use crate::weights::{Element, GROUP, round_to_i8};
 
 #[cfg(target_arch = "x86_64")]
 #[allow(unsafe_code, reason = "loads through pointers, each with its reason")]
@@ -214,6 +214,37 @@ pub fn transpose<T: Copy>(from: [&[T]; LANES], to: [&mut [T]; LANES]) {
     }
 }
 
+/// Writes a block as integers within ±127; returns `max |x| / 127`, and the sum of the integers.
+#[inline(always)]
+pub fn round_block(block: &[f32; GROUP], out: &mut [i8; GROUP]) -> (f32, f32) {
+    let (low, high) = block.split_at(LANES);
+    let mut most = [0_u32; LANES];
+    for ((most, low), high) in most.iter_mut().zip(low).zip(high) {
+        // The order of bits is that of magnitudes, with infinity and NaN behind all numbers.
+        *most = (low.to_bits() & 0x7fff_ffff).max(high.to_bits() & 0x7fff_ffff);
+    }
+    let (scale, inverse) = block_scale(fold(most, u32::max));
+    let mut totals = [0.0; LANES];
+    for (values, outs) in block.as_chunks::<LANES>().0.iter().zip(out.as_chunks_mut::<LANES>().0) {
+        for ((value, out), total) in values.iter().zip(outs).zip(&mut totals) {
+            let (rounded, byte) = round_to_i8(value * inverse);
+            *total += rounded;
+            *out = byte;
+        }
+    }
+    (scale, fold(totals, |a, b| a + b))
+}
+
+/// A block's scale and what its values are multiplied by, from the bits of the largest magnitude.
+///
+/// What is no number, or infinite, reaches results through the scale.
+#[inline(always)]
+fn block_scale(most: u32) -> (f32, f32) {
+    let magnitude = f32::from_bits(most);
+    let inverse = if magnitude > 0.0 { 127.0 / magnitude } else { 0.0 };
+    (magnitude / 127.0 + magnitude * 0.0, inverse)
+}
+
 /// An integer below 2²⁴: `f32` holds it.
 #[allow(clippy::cast_precision_loss, reason = "sums of 32 products of bytes at most")]
 #[inline(always)]
@@ -222,11 +253,17 @@ fn small(integer: i32) -> f32 {
 }
 
 #[inline(always)]
-fn add_lanes(mut lanes: [f32; LANES]) -> f32 {
+fn add_lanes(lanes: [f32; LANES]) -> f32 {
+    fold(lanes, |a, b| a + b)
+}
+
+/// Folds halves until one is left.
+#[inline(always)]
+fn fold<T: Copy>(mut lanes: [T; LANES], both: impl Fn(T, T) -> T) -> T {
     let mut width = LANES / 2;
     while width > 0 {
         let (low, high) = lanes.split_at_mut(width);
-        low.iter_mut().zip(high).for_each(|(low, high)| *low += *high);
+        low.iter_mut().zip(high).for_each(|(low, high)| *low = both(*low, *high));
         width /= 2;
     }
     lanes[0]

@@ -127,6 +127,12 @@ pub trait Arith {
         arch::transpose(from, to);
     }
 
+    /// A block of activations as integers within ±127, as [`arch::round_block`] says.
+    #[inline(always)]
+    fn round_block(block: &[f32; GROUP], out: &mut [i8; GROUP]) -> (f32, f32) {
+        arch::round_block(block, out)
+    }
+
     /// `out[o] += ` [`Arith::int4_dots`] of one row; `memory` holds two bytes for each padded input.
     #[inline(always)]
     fn int4_row(x: RoundedRow<'_>, weights: Int4<'_>, memory: &mut [i8], out: &mut [f32]) {

@@ -238,7 +238,7 @@ pub(crate) fn round_to_bf16(value: f32) -> bf16 {
 }
 
 /// `1.5 · 2²³`: adding it leaves no place for a fraction.
-const SHIFT: f32 = 12_582_912.0;
+pub(crate) const SHIFT: f32 = 12_582_912.0;
 
 /// The nearest integer, ties to even, for magnitudes below 2²².
 #[inline(always)]

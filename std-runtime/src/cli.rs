@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 
 use crate::error::Result;
+use crate::output::clear_when_ended;
 use crate::threads;
 
 /// Mixtures, from crowd labels to mixture-of-experts language models.
@@ -43,7 +44,7 @@ enum Command {
     #[command(subcommand, arg_required_else_help = true)]
     Mixture(mixture::Command),
     /// Look into language models, run them, let them write
-    #[command(subcommand, arg_required_else_help = true)]
+    #[command(subcommand, arg_required_else_help = true, after_help = lm::EXAMPLES)]
     Lm(lm::Command),
     /// Walk through what mixlet can do; needs no files and writes one page with pictures
     Demo(demo::DemoArgs),
@@ -77,6 +78,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage::report(&error),
     };
+    clear_when_ended();
     let result = match &cli.command {
         Command::Crowd(command) => command.run(),
         Command::Mixture(command) => command.run(),

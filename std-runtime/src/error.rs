@@ -37,7 +37,7 @@ pub use rows::{RowsProblem, ValueProblem};
 use shown::Source;
 pub use shown::{Quoted, Shown, Typed};
 pub use table::TableProblem;
-pub use text::TextProblem;
+pub use text::{PromptPlace, TextProblem};
 pub use training::TrainingProblem;
 
 /// The result of everything in the runtime that can fail.
@@ -177,6 +177,13 @@ pub enum Error {
         /// What is wrong.
         problem: TextProblem,
     },
+    /// A prompt or a chat cannot be written on from.
+    Prompt {
+        /// Which one.
+        place: PromptPlace,
+        /// Why.
+        problem: Box<Error>,
+    },
     /// A language model cannot learn as it was asked to.
     Training(TrainingProblem),
     /// The system gave no threads.
@@ -267,7 +274,11 @@ impl Error {
                 Quoted(found)
             ),
             Self::Lm(problem) => write!(f, "{problem}"),
-            Self::Text { path, problem } => write!(f, "{}: {problem}", path.display()),
+            Self::Text { path, problem } => match problem.line() {
+                Some(line) => write!(f, "{}:{line}: {problem}", Source(path)),
+                None => write!(f, "{}: {problem}", path.display()),
+            },
+            Self::Prompt { place, problem } => write!(f, "{place}: {problem}"),
             Self::Training(problem) => write!(f, "{problem}"),
             Self::Threads { asked, reason } => {
                 write!(f, "cannot start {asked} threads: {reason}; ask for fewer with --threads")
@@ -290,6 +301,7 @@ impl std::error::Error for Error {
             Self::Spectral(error) => Some(error),
             Self::CrowdSpec(error) => Some(error),
             Self::Picture(error) => Some(error),
+            Self::Prompt { problem, .. } => Some(problem),
             _ => None,
         }
     }

@@ -17,8 +17,8 @@ use memory::with_memory;
 
 /// Rows of a block: a multiple of core's panels. Weights are read once per block.
 pub(crate) const BLOCK_ROWS: usize = 128;
-/// Bytes of weights that are worth a piece of their own: they are read while a thread wakes up.
-const LEAST_BYTES: usize = 1 << 18;
+/// Bytes of weights that are worth a piece of their own: they take some microseconds to read.
+const LEAST_BYTES: usize = 1 << 16;
 /// Pieces of outputs for each thread: more than one, as threads do not start together.
 const PIECES: usize = 4;
 

@@ -3,10 +3,11 @@
 //! The bytes go to a temporary file in the same directory, reach the disk, and only then take the
 //! name: a reader never sees half a file, and a failure leaves the old file as it was. What is not
 //! a regular file (a pipe, `/dev/stdout`, `/dev/full`) is written in place; `-` is standard output. Whoever
-//! closes standard output has seen enough: that is no error.
+//! closes standard output has seen enough: that is no error. Whoever ends the program early finds nothing of it either.
 
 pub(crate) mod csv;
 mod folder;
+mod unfinished;
 
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, BufWriter, Write};
@@ -17,6 +18,8 @@ use tempfile::NamedTempFile;
 use crate::error::{Error, Result};
 
 pub use folder::{check_folder, write_folder};
+use unfinished::Unfinished;
+pub(crate) use unfinished::clear_when_ended;
 
 /// Writes a file with whatever `write` produces; on any error nothing of it remains.
 ///
@@ -37,9 +40,11 @@ pub fn write_file(path: &Path, write: impl FnOnce(&mut dyn Write) -> io::Result<
         }
         Target::Regular(target, permissions) => {
             let file = create_beside(&target, permissions).map_err(|source| fail(path, "create", source))?;
+            // Forgotten when the file is gone.
+            let unfinished = Unfinished::new(file.path());
             write_through(file, write).and_then(|file| {
                 file.as_file().sync_all()?;
-                file.persist(&target)?;
+                unfinished.settle(|| Ok(file.persist(&target)?))?;
                 Ok(())
             })
         }

@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use mixlet_core::em::{self, EmError, Fit, FitSettings, LatentClassModel, Round};
 use mixlet_core::observations::Answers;
@@ -33,28 +34,24 @@ pub fn count() -> usize {
     rayon::current_num_threads()
 }
 
-/// Does work during which the pool's other threads wait for their parts without falling asleep.
+/// Does work between whose parts the pool's other threads do not fall asleep, if they follow closely.
 ///
 /// *Why:* a decoded token is dozens of products of a tenth of a millisecond, and a thread that slept between two of them takes
-/// about as long to wake up.
+/// about as long to wake up. *Why it ends:* a thread may begin to wait inside of a part that others wait for.
 pub fn awake<T>(work: impl FnOnce() -> T) -> T {
-    /// Looks for work that find none, after which other programs get a turn.
-    const PATIENCE: usize = 1 << 12;
+    /// How long a thread looks for work in vain.
+    const PATIENCE: Duration = Duration::from_micros(200);
     let Some(own) = rayon::current_thread_index().filter(|_| count() > 1) else { return work() };
     let done = AtomicBool::new(false);
     rayon::in_place_scope(|scope| {
-        let done = SetAtEnd(&done);
-        let flag = done.0;
+        let flag = &done;
+        let _end = SetAtEnd(flag);
         scope.spawn_broadcast(move |_, context| {
-            let mut idle = 0;
-            while context.index() != own && !flag.load(Ordering::Acquire) {
+            let mut idle_since = Instant::now();
+            while context.index() != own && !flag.load(Ordering::Acquire) && idle_since.elapsed() < PATIENCE {
                 match rayon::yield_now() {
-                    Some(rayon::Yield::Executed) => idle = 0,
-                    _ if idle < PATIENCE => {
-                        idle += 1;
-                        std::hint::spin_loop();
-                    }
-                    _ => std::thread::yield_now(),
+                    Some(rayon::Yield::Executed) => idle_since = Instant::now(),
+                    _ => std::hint::spin_loop(),
                 }
             }
         });

@@ -2,6 +2,7 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+mod help;
 mod routing;
 mod text;
 
@@ -122,7 +123,7 @@ fn ids_are_written_greedily_and_with_beams() {
 fn wrong_input_is_one_line() {
     let Some(golden) = Golden::new("mixtral") else { return };
     let ids = |shape: &[usize], values: &[i64]| RawTensor::of_i64(shape, values);
-    let inputs: [(&[(&str, RawTensor)], &str); 7] = [
+    let inputs: [(&[(&str, RawTensor)], &str); 9] = [
         (&[("input_id", ids(&[1, 1], &[1]))], "the tensor `input_ids` is absent; the nearest is `input_id`"),
         (
             &[("input_ids", ids(&[2], &[1, 2]))],
@@ -139,6 +140,14 @@ fn wrong_input_is_one_line() {
             "`attention_mask` has the shape [2, 1], expected [1, 2]",
         ),
         (
+            &[("attention_mask", ids(&[1, 2], &[2, 1])), ("input_ids", ids(&[1, 2], &[1, 2]))],
+            "`attention_mask` holds 2, expected 0 for padding or 1",
+        ),
+        (
+            &[("attention_mask", ids(&[1, 2], &[1, -1])), ("input_ids", ids(&[1, 2], &[1, 2]))],
+            "`attention_mask` holds -1, expected 0 for padding or 1",
+        ),
+        (
             &[("input_ids", ids(&[1, 65], &[1; 65]))],
             "65 tokens, expected at most 64; shorten the input or ask for fewer new ones",
         ),
@@ -151,6 +160,152 @@ fn wrong_input_is_one_line() {
         assert!(run.err.ends_with(&format!("{message}\n")), "{}", run.err);
         assert!(!golden.work.path().join("out.safetensors").exists());
     }
+}
+
+#[test]
+fn tensors_that_are_not_read_are_named() {
+    let Some(golden) = Golden::new("mixtral") else { return };
+    let ids = || RawTensor::of_i64(&[1, 3], &[1, 2, 3]);
+    let path = "in.safetensors";
+    let wanted = "input_ids, attention_mask, labels";
+    let cases: [(&str, &[&str], Vec<String>); 5] = [
+        ("logits", &["input_ids", "attention_mask", "labels"], vec![]),
+        (
+            "logits",
+            &["input_ids", "attention_msk"],
+            vec![format!("{path}: `attention_msk` is not read; perhaps attention_mask is meant")],
+        ),
+        (
+            "logits",
+            &["input_ids", "decoder_input_ids", "zzz"],
+            vec![format!("{path}: no use for 2 tensors, first `decoder_input_ids`, expected {wanted}")],
+        ),
+        (
+            "generate",
+            &["input_ids", "labels", "input_idz"],
+            vec![
+                format!("{path}: `input_idz` is not read; perhaps input_ids is meant"),
+                format!("{path}: no use for 1 tensor, first `labels`, expected input_ids, attention_mask"),
+            ],
+        ),
+        ("generate", &["input_ids"], vec![]),
+    ];
+    for (command, names, warnings) in cases {
+        golden.write(path, &names.iter().map(|name| ((*name).to_owned(), ids())).collect());
+        let mask = RawTensor::of_i64(&[1, 3], &[0, 1, 1]);
+        if names.contains(&"attention_mask") {
+            let mut tensors = tensor_files::read(&golden.work.path().join(path));
+            tensors.insert("attention_mask".into(), mask);
+            golden.write(path, &tensors);
+        }
+        let output = if command == "logits" { "--output out.safetensors" } else { "" };
+        let run = golden.run(command, &format!("--input {path} {output} --json"));
+        let said: Vec<String> =
+            run.err.lines().filter_map(|line| line.strip_prefix("warning: ").map(str::to_owned)).collect();
+        assert_eq!((said, run.json()["warnings"].clone()), (warnings.clone(), warnings.into()), "{names:?}");
+    }
+    golden.write(path, &["input_ids", "decoder_input_ids"].map(|name| (name.to_owned(), ids())).into());
+    let run = golden.run("generate", &format!("--input {path}"));
+    let message = "`decoder_input_ids` is there, but what is written begins with the decoder's start; take it out, or read it \
+                   with `mixlet lm logits`\n";
+    assert!(run.code == 1 && run.err.ends_with(message), "{}", run.err);
+
+    // Padding on the right is written on behind.
+    let mask = RawTensor::of_i64(&[1, 3], &[1, 1, 0]);
+    golden.write(path, &[("input_ids".to_owned(), ids()), ("attention_mask".to_owned(), mask)].into());
+    let run = golden.run("generate", &format!("--input {path}"));
+    let message = "warning: in.safetensors: `input_ids` is padded on the right, and written on behind the padding; pad on the left";
+    assert!(run.code == 0 && run.err.lines().any(|line| line == message), "{}", run.err);
+}
+
+/// Whatever is no regular file is refused at once, in every place where tensors are read.
+#[cfg(unix)]
+#[test]
+fn pipes_and_devices_are_no_tensors() {
+    let Some(golden) = Golden::new("mixtral") else { return };
+    let folder = golden.work.path();
+    assert!(std::process::Command::new("mkfifo").arg(folder.join("pipe")).status().unwrap().success());
+    fs::create_dir(folder.join("model")).unwrap();
+    fs::copy(golden.model.join("config.json"), folder.join("model/config.json")).unwrap();
+    fs::rename(folder.join("pipe"), folder.join("model/model.safetensors")).unwrap();
+    std::os::unix::fs::symlink("model/model.safetensors", folder.join("pipe")).unwrap();
+    let regular = "expected a regular file, as tensors are read where they lie; copy them into one";
+    let output = "--output out.safetensors";
+    let cases = [
+        (format!("logits model --input pipe {output}"), format!("pipe: a pipe or a device, {regular}")),
+        (format!("logits model --input - {output}"), format!("-: standard input, {regular}")),
+        (
+            format!("logits model --input /dev/null {output}"),
+            format!("/dev/null: a pipe or a device, {regular}"),
+        ),
+        (
+            format!("logits model --input model {output}"),
+            "model: cannot read: is a directory; name a file in it".to_owned(),
+        ),
+        ("generate model --input pipe".to_owned(), format!("pipe: a pipe or a device, {regular}")),
+        ("info model".to_owned(), format!("model/model.safetensors: a pipe or a device, {regular}")),
+        (
+            "quantize model out --weights int8".to_owned(),
+            format!("model/model.safetensors: a pipe or a device, {regular}"),
+        ),
+    ];
+    for (arguments, message) in cases {
+        let run = mixlet(folder, &format!("lm {arguments}"));
+        assert_eq!((run.code, run.err.as_str()), (1, format!("error: {message}\n").as_str()), "{arguments}");
+    }
+}
+
+/// Where standard output has the tensors, nothing else is in it.
+#[test]
+fn tensors_on_standard_output_are_alone() {
+    let Some(golden) = Golden::new("mixtral") else { return };
+    golden.write("in.safetensors", &golden.inputs("b0.", &["input_ids"]));
+    golden.run("logits", "--input in.safetensors --output out.safetensors");
+    let mut command = std::process::Command::new(common::command::program());
+    command.args(["lm", "logits"]).arg(&golden.model).current_dir(golden.work.path());
+    let output = command.args(["--input", "in.safetensors", "--output", "-"]).output().unwrap();
+    assert_eq!(output.stdout, fs::read(golden.work.path().join("out.safetensors")).unwrap());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.starts_with("Batch ") && said.contains("\nWrote "), "{said}");
+}
+
+#[test]
+fn formats_are_stated_by_share() {
+    let Some(golden) = Golden::new("mixtral") else { return };
+    let folder = golden.work.path();
+    let info = |arguments: &str| mixlet(folder, &format!("lm info {arguments}"));
+    let model = golden.model.display().to_string();
+    let lines = |text: &str, name: &str| -> Vec<String> {
+        text.lines().filter_map(|line| line.strip_prefix(name)).map(|line| line.trim().to_owned()).collect()
+    };
+    assert_eq!(lines(&info(&model).out, "Weights"), ["f32"]);
+    assert!(lines(&info("switch_base_8").out, "Weights").is_empty());
+    assert_eq!(info("switch_base_8 --json").json()["formats"], Value::Null);
+
+    mixlet(folder, &format!("lm quantize {model} int4 --weights int4 --only experts"));
+    let json = info("int4 --json").json();
+    let shares: Vec<(String, u64)> = json["formats"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| (it["format"].as_str().unwrap().to_owned(), it["parameters"].as_u64().unwrap()))
+        .collect();
+    // Two layers of four experts: two matrices of 40 by 32 each in int4, the third, whose rows have no whole groups, in int8.
+    let experts = 2 * 4 * 40 * 32;
+    assert_eq!(&shares[..2], [("int4".to_owned(), 2 * experts), ("f32".to_owned(), shares[1].1)]);
+    assert_eq!(shares[2], ("int8".to_owned(), experts));
+    assert_eq!(shares.iter().map(|(_, count)| *count).sum::<u64>(), json["parameters"].as_u64().unwrap());
+    let share = |nth: usize| json["formats"][nth]["share"].as_f64().unwrap();
+    assert!((share(0) + share(1) + share(2) - 1.0).abs() < 1e-12);
+    let text = lines(&info("int4").out, "Weights").concat();
+    assert_eq!(text.matches('%').count(), 3, "{text}");
+
+    // As many tokens as the model has positions, unless more or fewer are asked for.
+    assert_eq!(json["tokens"], 64);
+    assert_eq!(info("int4 --tokens 9 --json").json()["tokens"], 9);
+    assert_eq!(info("switch_base_8 --json").json()["tokens"], 512);
+    let run = info("presets --tokens 3");
+    assert_eq!((run.code, run.out.as_str(), run.err.lines().count()), (2, "", 1), "{}", run.err);
 }
 
 #[test]

@@ -238,11 +238,16 @@ fn wrong_use_is_one_line() {
             "--stream shows one text; give one prompt, one sample and one beam",
         ),
         (vec!["--messages", "x", "--chat", "--system", "x"], 2, "cannot be used with"),
+        (
+            vec!["--prompt", "-", "--prompt", "-"],
+            2,
+            "- is standard input, which is read once; name files for the other inputs",
+        ),
         (prompt(&["--stop", ""]), 2, "expected a text, at least one character"),
         (
             vec!["--prompts", "list.json"],
             1,
-            "list.json: line 1: a list of objects, expected an object in each line",
+            "list.json:1: a list of objects, expected an object in each line",
         ),
         (prompt(&["--top-p", "0"]), 2, "expected a share above 0, at most 1"),
         (prompt(&["--temperature", "-1"]), 2, "expected a number that is not negative"),
@@ -271,6 +276,7 @@ fn wrong_use_is_one_line() {
             1,
             "65 tokens, expected at most 64; shorten the input or ask for fewer new ones",
         ),
+        (prompt(&["--record", "-"]), 2, "standard output has the text; name a file for the other output"),
         (
             vec!["--prompts", "none.txt"],
             1,
@@ -292,6 +298,81 @@ fn wrong_use_is_one_line() {
         );
         assert!(run.err.starts_with("error: ") && run.err.contains(message), "{arguments:?}: {}", run.err);
     }
+}
+
+/// A prompt that cannot be written on from is named by its place: which one of the command line, or file and line.
+#[test]
+fn prompts_that_fail_are_named() {
+    let mut rules = BytePairs::printable();
+    rules["post_processor"] = Value::Null;
+    let small = Small::new(&mixtral(BytePairs::PRINTABLE), &rules);
+    let long = "x".repeat(65);
+    small.write("long.txt", &format!("a\n\nb\n{long}\n"));
+    small.write("empty.jsonl", "{\"prompt\": \"a\"}\n\n{\"prompt\": \"\"}\n");
+    small.write("strange.txt", "a\nb\nc \u{e9}\n");
+    let user = r#"[{"role": "user", "content": "a"}]"#;
+    small.write("chats.jsonl", &format!("{user}\n\n{}\n", user.replace("user", "judge")));
+    let alternate = "{% for m in messages %}\n{% if m.role == 'judge' %}{{ raise_exception('No judges') }}{% endif %}{% endfor %}a";
+    small.write("chat_template.jinja", alternate);
+    let empty = "./tokenizer.json: the text has no tokens, expected at least one; give a longer text";
+    let too_long =
+        |tokens| format!("{tokens} tokens, expected at most 64; shorten the input or ask for fewer new ones");
+    let judges = "./chat_template.jinja: line 2 of the chat template fails: No judges";
+    let cases = [
+        (vec!["--prompt", "a", "--prompt", &long], format!("prompt 2: {}", too_long(65))),
+        (vec!["--prompts", "long.txt", "--batch", "1"], format!("long.txt:4: {}", too_long(65))),
+        (vec!["--prompt", "a", "--prompt", ""], format!("prompt 2: {empty}")),
+        (vec!["--prompts", "empty.jsonl"], format!("empty.jsonl:3: {empty}")),
+        (vec!["--messages", "chats.jsonl"], format!("chats.jsonl:3: {judges}")),
+        (vec!["--prompt", "a", "--max-new-tokens", "99"], format!("prompt 1: {}", too_long(100))),
+    ];
+    for (arguments, message) in cases {
+        let run = small.run(&arguments);
+        assert_eq!((run.code, run.out.as_str()), (1, ""), "{arguments:?}: {}", run.err);
+        let last = run.err.lines().last().unwrap();
+        assert_eq!(last, format!("error: {message}"), "{arguments:?}");
+    }
+}
+
+#[test]
+fn blank_lines_are_left_out_with_a_note() {
+    let small = Small::mixtral();
+    small.write("lines.txt", "\nhello\n  \nin\n\n");
+    let run = small.run(&["--prompts", "lines.txt"]);
+    assert_eq!((run.code, run.out), (0, small.greedy("hello").1 + "\n" + &small.greedy("in").1 + "\n"));
+    let notes: Vec<&str> = run.err.lines().filter(|line| line.contains("blank")).collect();
+    assert_eq!(notes, ["note: lines.txt: 3 blank lines left out, as no prompts"]);
+    small.write("lines.txt", "hello\nin\n");
+    assert!(!small.run(&["--prompts", "lines.txt"]).err.contains("blank"));
+}
+
+/// Sentencepiece's words have the space before them, which only the first of a text loses.
+#[test]
+fn what_is_written_behind_a_prompt_keeps_its_space() {
+    let mut rules = unigram();
+    // Pieces alone, without the bytes behind them: whatever is written are letters.
+    let pieces = rules["model"]["vocab"].as_array().unwrap()[..14].to_vec();
+    (rules["model"]["vocab"], rules["model"]["byte_fallback"]) = (json!(pieces), json!(false));
+    let small = Small::new(&mixtral(14), &rules);
+    let mut spaces = 0;
+    for said in ["the", "the cat", "cat sat", "sat the cat", "a cat", "s"] {
+        let prompt = small.tokenizer.encode(said).unwrap();
+        let (ids, alone) = small.alone(&prompt, Generation::default());
+        let all = small.tokenizer.decode(&[&prompt[..], &ids].concat()).unwrap();
+        let behind = all.strip_prefix(said).unwrap();
+        spaces += usize::from(behind.starts_with(' ') && !alone.starts_with(' '));
+        let json = small.run(&["--prompt", said, "--json"]).json();
+        assert_eq!(json["texts"], json!([behind]));
+        for more in [&[][..], &["--stream"], &["--stop", "never", "--stream"], &["--prompt", "the cat sat"]] {
+            let run = small.run(&[&["--prompt", said], more].concat());
+            assert!(
+                run.code == 0 && run.out.starts_with(&format!("{behind}\n")),
+                "{said:?} {more:?}: {:?}",
+                run.out
+            );
+        }
+    }
+    assert!(spaces > 0);
 }
 
 #[test]

@@ -2,6 +2,10 @@
 
 use crate::folder::{Folder, ids, text};
 
+/// What is said of options that a text has no use for, and questions.
+const TEXTS: &str = "texts are predicted; leave out the options of questions, or give questions";
+const WHOLE: &str = "questions are read whole; leave out --window and --stride, or give a text";
+
 #[test]
 fn wrong_files_and_options_are_one_line() {
     let Some(folder) = Folder::new("mixtral") else { return };
@@ -16,6 +20,10 @@ fn wrong_files_and_options_are_one_line() {
         ("broken.jsonl", format!("{question}\n{{\"prompt\"\n")),
         ("free.jsonl", r#"{"prompt": "w3", "answer": "w4"}"#.to_owned()),
         ("silent.jsonl", r#"{"prompt": "w3", "choices": ["w4", " "], "answer": 0}"#.to_owned()),
+        (
+            "hollow.jsonl",
+            format!("{}\n{}\n", r#"{"prompt": "w3", "answer": "w4"}"#, r#"{"prompt": "", "answer": "w4"}"#),
+        ),
         ("long.jsonl", format!(r#"{{"prompt": "{}", "answer": "w4"}}"#, text(&ids(60, 1)))),
     ];
     for (name, text) in &files {
@@ -26,11 +34,7 @@ fn wrong_files_and_options_are_one_line() {
         ("none.txt", 1, "none.txt: cannot open: No such file or directory (os error 2); check the path"),
         ("empty.txt", 1, "empty.txt: nothing to evaluate, expected a text, or lines of JSON"),
         ("one.txt", 1, "one.txt: a text without two tokens, of which one could be predicted"),
-        (
-            "broken.jsonl",
-            1,
-            "broken.jsonl:2: no JSON object (`EOF while parsing an object at line 1 column 9`)",
-        ),
+        ("broken.jsonl", 1, "broken.jsonl:2: no JSON object (`EOF while parsing an object at column 9`)"),
         (
             "asked.jsonl --shots 2",
             1,
@@ -55,6 +59,37 @@ fn wrong_files_and_options_are_one_line() {
             "asked.jsonl --shots 1 --shots-from text.txt",
             2,
             "--shots-from names texts; name a file of questions",
+        ),
+        ("text.txt --shots 1", 2, TEXTS),
+        ("text.txt --shots 1 --shots-from asked.jsonl", 2, TEXTS),
+        ("text.txt --cot", 2, TEXTS),
+        ("text.txt --likelihood", 2, TEXTS),
+        ("text.txt --max-new-tokens 3", 2, TEXTS),
+        ("text.txt --until x", 2, TEXTS),
+        ("text.txt --normalise exact", 2, TEXTS),
+        ("asked.jsonl --window 9", 2, WHOLE),
+        ("free.jsonl --stride 9", 2, WHOLE),
+        ("free.jsonl --likelihood --window 9", 2, WHOLE),
+        (
+            "asked.jsonl --normalise exact",
+            2,
+            "choices are scored, no answer is written; leave out --max-new-tokens, --until and --normalise",
+        ),
+        (
+            "free.jsonl --likelihood --until x",
+            2,
+            "with --likelihood no answer is written; leave out --max-new-tokens, --until and --normalise",
+        ),
+        (
+            "asked.jsonl --cot",
+            2,
+            "--cot shows steps in examples, of which there are none; ask for some with --shots",
+        ),
+        ("asked.jsonl --shots-from asked.jsonl", 2, "--shots <N>; --help shows what is possible"),
+        (
+            "hollow.jsonl --max-new-tokens 5",
+            1,
+            "hollow.jsonl:2: model/tokenizer.json: the text has no tokens, expected at least one; give a longer text",
         ),
         ("text.txt --out text.txt", 1, "text.txt: the output would replace an input; name another path"),
         (

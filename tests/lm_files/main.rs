@@ -5,6 +5,9 @@ mod command;
 mod common;
 mod comparison;
 mod folder;
+#[cfg(unix)]
+mod interrupted;
+mod many_tensors;
 mod naive;
 mod quantised;
 mod round_trip;

@@ -204,17 +204,17 @@ fn chats_come_from_json_in_several_shapes() {
         let chats =
             chats.map_err(|error| error.to_string().replace(&folder.path().display().to_string(), "DIR"))?;
         let template = "{% for m in messages %}{{ m.role }}:{{ m.content }} {% endfor %}";
-        Ok(chats.iter().map(|chat| render(template, chat).unwrap() + "/").collect())
+        Ok(chats.iter().map(|(line, chat)| format!("{line} {}/", render(template, chat).unwrap())).collect())
     };
     let (user, model) = (r#"{"role": "user", "content": "a"}"#, r#"{"content": "b", "role": "assistant"}"#);
     let one = "user:a assistant:b /";
-    assert_eq!(said(&format!("[{user}, {model}]")).unwrap(), one);
-    assert_eq!(said(&format!("{user}\n{model}\n")).unwrap(), one);
+    assert_eq!(said(&format!("[{user}, {model}]")).unwrap(), format!("1 {one}"));
+    assert_eq!(said(&format!("\n{user}\n{model}\n")).unwrap(), format!("2 {one}"));
     assert_eq!(
-        said(&format!("{{\"messages\": [{user}, {model}], \"id\": 3}}\n[{user}]\n")).unwrap(),
-        format!("{one}user:a /")
+        said(&format!("{{\"messages\": [{user}, {model}], \"id\": 3}}\n\n[{user}]\n")).unwrap(),
+        format!("1 {one}3 user:a /")
     );
-    assert_eq!(said(&format!("[[{user}], [{user}, {model}]]")).unwrap(), format!("user:a /{one}"));
+    assert_eq!(said(&format!("[[{user}], [{user}, {model}]]")).unwrap(), format!("1 user:a /1 {one}"));
     let shape = "no chat, expected messages, objects with the texts `role` and `content`";
     for (text, line, reason) in [
         ("", 1, "there is no message, expected at least one"),
@@ -223,9 +223,10 @@ fn chats_come_from_json_in_several_shapes() {
         ("\n{\"role\": 3}", 2, shape),
         ("\"x\"", 1, shape),
         (&format!("{user}\n[{user}]"), 1, "chats and messages of one are mixed, expected either"),
-        (&format!("{user}\n{{"), 2, "EOF while parsing an object at line 2 column 1"),
+        (&format!("{user}\n{{"), 2, "EOF while parsing an object at column 1"),
+        (&format!("{user}\n{{\"role\":\n3,}}"), 3, "trailing comma at column 3"),
     ] {
-        assert_eq!(said(text).unwrap_err(), format!("DIR/chats: line {line}: {reason}"), "{text}");
+        assert_eq!(said(text).unwrap_err(), format!("DIR/chats:{line}: {reason}"), "{text}");
     }
     // Deeper than any chat.
     assert!(said(&"[".repeat(100_000)).unwrap_err().contains("recursion limit exceeded"));
@@ -239,19 +240,26 @@ fn prompts_come_from_lines_or_objects() {
         let prompts = read_prompts(&folder.path().join("prompts"));
         prompts.map_err(|error| error.to_string().replace(&folder.path().display().to_string(), "DIR"))
     };
-    assert_eq!(read(b"one\r\n\n two \nthree").unwrap(), ["one", " two ", "three"]);
-    assert_eq!(read(b"\n{\"prompt\": \"a\\nb\", \"id\": 1}\n{\"prompt\": \"\"}").unwrap(), ["a\nb", ""]);
-    let cases: [(&[u8], &str); 4] = [
-        (b" \n\n", "DIR/prompts: line 1: there is no prompt, expected one in each line"),
+    let prompts = |lines: &[(usize, &str)]| -> Vec<(usize, String)> {
+        lines.iter().map(|(line, text)| (*line, (*text).to_owned())).collect()
+    };
+    let found = read(b"one\r\n\n two \n \t\nthree\n\n").unwrap();
+    assert_eq!(found.prompts, prompts(&[(1, "one"), (3, " two "), (5, "three")]));
+    assert_eq!(found.blank, 3);
+    let found = read(b"\n{\"prompt\": \"a\\nb\", \"id\": 1}\n\n{\"prompt\": \"\"}").unwrap();
+    assert_eq!((found.prompts, found.blank), (prompts(&[(2, "a\nb"), (4, "")]), 0));
+    let absent = "the key `prompt` is not there, expected it with a text; the keys are";
+    let cases: [(&[u8], &str); 7] = [
+        (b" \n\n", "DIR/prompts:1: there is no prompt, expected one in each line"),
         (
-            b"{\"prompt\": \"a\"}\n{\"text\": \"b\"}",
-            "DIR/prompts: line 2: missing field `prompt` at line 2 column 13",
+            b"{\"prompt\": \"a\"}\n{\"text\": \"b\", \"id\": 3}",
+            &format!("DIR/prompts:2: {absent} `id`, `text`"),
         ),
-        (
-            b"{\"prompt\": 3}",
-            "DIR/prompts: line 1: invalid type: integer `3`, expected a string at line 1 column 12",
-        ),
-        (b"a\nb\n\xff", "DIR/prompts: line 3: the line is no UTF-8, expected text"),
+        (b"{}", &format!("DIR/prompts:1: {absent} none")),
+        (b"{\"prompt\": 3}", "DIR/prompts:1: `prompt` is `3`, expected a text"),
+        (b"{\"prompt\": \"a\"}\n7", "DIR/prompts:2: `7` is no object, expected one with a text `prompt`"),
+        (b"{\"prompt\": \"a\"}\n\n{\"prompt\"", "DIR/prompts:3: EOF while parsing an object at column 9"),
+        (b"a\nb\n\xff", "DIR/prompts:3: the line is no UTF-8, expected text"),
     ];
     for (text, expected) in cases {
         assert_eq!(read(text).unwrap_err(), expected);

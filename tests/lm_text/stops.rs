@@ -19,7 +19,7 @@ fn stops(texts: &[&str]) -> StopTexts {
 
 /// The pieces up to the end, and whether a text ended it.
 fn pieces(tokenizer: &Tokenizer, stops: &StopTexts, ids: &[u32]) -> (Vec<String>, bool) {
-    let mut stream = StoppedStream::new(tokenizer, stops);
+    let mut stream = StoppedStream::new(tokenizer, &[], stops).unwrap();
     let mut pieces = Vec::new();
     for id in ids {
         pieces.push(stream.push(*id).unwrap());

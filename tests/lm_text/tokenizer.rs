@@ -24,7 +24,7 @@ fn open(folder: &Path) -> Tokenizer {
 
 /// The pieces of a stream and what is left at its end.
 fn pieces(tokenizer: &Tokenizer, ids: &[u32]) -> Vec<String> {
-    let mut stream = tokenizer.stream();
+    let mut stream = tokenizer.stream(&[]).unwrap();
     let mut pieces: Vec<String> = ids.iter().map(|id| stream.push(*id).unwrap()).collect();
     pieces.push(stream.finish().unwrap());
     pieces
@@ -105,6 +105,47 @@ fn pieces_are_whole_characters_and_make_the_text() {
             assert!(last_of_all.is_empty(), "{text}: nothing is held to the end: {pieces:?}");
         }
     }
+}
+
+/// Sentencepiece's words hold the space before them, which the first of a text loses.
+#[test]
+fn what_follows_a_prompt_keeps_its_first_space() {
+    let (unigram, llama) = (unigram(), {
+        let mut llama = unigram();
+        let replace = json!({"type": "Replace", "pattern": {"String": "▁"}, "content": " "});
+        let strip = json!({"type": "Strip", "content": " ", "start": 1, "stop": 0});
+        llama["decoder"]["decoders"] = json!([replace, {"type": "ByteFallback"}, {"type": "Fuse"}, strip]);
+        llama
+    });
+    for (rules, text) in [
+        (&unigram, "the cat sat. the cat"),
+        (&unigram, "🦜 the 🦜🦜 cat"),
+        (&llama, "the cat sat. the cat"),
+        (&llama, "🦜 the 🦜🦜 cat"),
+        (&BytePairs::json(), "hello world 🦜 in"),
+        (&words(&["a", "b"]), "a b b a"),
+    ] {
+        let folder = folder(rules);
+        let tokenizer = open(folder.path());
+        let ids = tokenizer.encode_bare(text).unwrap();
+        for place in 0..=ids.len() {
+            let (prompt, ids) = ids.split_at(place);
+            let before = if prompt.is_empty() { String::new() } else { tokenizer.decode(prompt).unwrap() };
+            let whole = tokenizer.decode_behind(prompt, ids).unwrap();
+            // Where a character is not torn apart, the two make the text.
+            if !before.ends_with('\u{fffd}') {
+                assert_eq!(before.clone() + &whole, text, "{place} of {text}");
+            }
+            let mut stream = tokenizer.stream(prompt).unwrap();
+            let pieces: String = ids.iter().map(|id| stream.push(*id).unwrap()).collect();
+            assert_eq!(pieces + &stream.finish().unwrap(), whole, "{place} of {text}");
+        }
+    }
+    let folder = folder(&unigram);
+    let tokenizer = open(folder.path());
+    let (the, cat) = (tokenizer.id("▁the").unwrap(), tokenizer.id("▁cat").unwrap());
+    assert_eq!(tokenizer.decode_behind(&[the], &[cat]).unwrap(), " cat");
+    assert_eq!(tokenizer.decode(&[cat]).unwrap(), "cat");
 }
 
 #[test]

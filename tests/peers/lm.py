@@ -50,7 +50,7 @@ class Models:
         if form == "f16":
             return self.made(path, lambda part: quiet([sys.executable, __file__, "--child", "narrow", bf16, part]))
         command = [self.mixlet, "lm", "quantize", bf16]
-        return self.made(path, lambda part: quiet([*command, part, "--weights", form]))
+        return self.made(path, lambda part: quiet([*command, part, "--weights", form, "--only", "all"]))
 
     def gguf(self, model, form):
         """What llama.cpp runs: every matrix in one format."""

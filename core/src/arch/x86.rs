@@ -18,7 +18,7 @@ mod row;
 pub use dots::{bf16_dots, f32_dots};
 pub use exact::{exact_bf16_dots, exact_int8_dots, f16_dots};
 pub use panels::{bf16_panel, int4_panel, int8_panel, transpose};
-pub use row::int4_row;
+pub use row::{int4_row, round_block};
 
 /// Block scales that one step of int8 takes.
 const SCALES_INT8: usize = STEP_INT8 / GROUP;
@@ -28,6 +28,8 @@ const SCALES_INT4: usize = STEP_INT4 / GROUP;
 const BYTES_INT4: usize = STEP_INT4 / 2;
 /// Bytes ahead that a stream asks for where there is more to do than to read: measured from 256 to 4096.
 const AHEAD: usize = 1024;
+/// The same for a row that is alone: from 256 to 4096 the nearer the better, most of all in files in memory.
+const AHEAD_ALONE: usize = 256;
 
 /// [`super::int8_dots`] by `vpdpbusd`.
 ///
@@ -90,7 +92,7 @@ pub fn int4_dots<const M: usize>(x: [RoundedRow<'_>; M], w: [RoundedWeights4<'_>
             // SAFETY: `whole` is at most what the shortest row has.
             let nibbles = load(unsafe { nth(w.nibbles, &end.0, step, whole) });
             if M == 1 {
-                prefetch(w.nibbles.as_ptr().wrapping_add(step * BYTES_INT4));
+                prefetch::<AHEAD, _>(w.nibbles.as_ptr().wrapping_add(step * BYTES_INT4));
             }
             *low = _mm512_and_si512(nibbles, ones);
             *high = _mm512_and_si512(_mm512_srli_epi16::<4>(nibbles), ones);
@@ -230,11 +232,11 @@ pub fn prefetch_all<T>(values: &[T]) {
     }
 }
 
-/// Asks for what comes [`AHEAD`] bytes later, in the same row or behind it.
+/// Asks for what comes so many bytes later, in the same row or behind it.
 #[inline]
 #[target_feature(enable = "avx512f")]
-fn prefetch<T>(place: *const T) {
-    let ahead = place.cast::<u8>().wrapping_add(AHEAD);
+fn prefetch<const BYTES: usize, T>(place: *const T) {
+    let ahead = place.cast::<u8>().wrapping_add(BYTES);
     #[allow(unused_unsafe, reason = "safe since Rust 1.90 or so")]
     // SAFETY: a prefetch reads nothing, wherever it points.
     unsafe {

@@ -6,7 +6,7 @@
 use super::{Arith, LinearShape, PANEL, Scratch, ScratchLen, Streams, TILE};
 use crate::arch::{RoundedRow, RoundedWeights4};
 use crate::matrix::{MatMut, MatRef};
-use crate::weights::{GROUP, Int4, Int8, Weights, round_to_bf16, round_to_i8};
+use crate::weights::{GROUP, Int4, Int8, Weights, round_to_bf16};
 
 /// Rows that are rounded together.
 pub(super) const ROWS: usize = PANEL;
@@ -138,7 +138,7 @@ fn int8<A: Arith>(
     for start in (0..x.rows()).step_by(ROWS) {
         let rows = start..x.rows().min(start + ROWS);
         let (Ok(x), Ok(out)) = (x.row_range(rows.clone()), out.row_range(rows)) else { continue };
-        round_rows(x, bytes, |row, block, scale, _| set(scales, row * blocks + block, scale));
+        round_rows::<A>(x, bytes, |row, block, scale, _| set(scales, row * blocks + block, scale));
         let row = |r| rounded_row(x.columns(), bytes, scales, r);
         add_products::<A, _>(weights, weights.values().rows(), row, out);
     }
@@ -154,14 +154,14 @@ fn int4<A: Arith>(
     let blocks = x.columns().next_multiple_of(STEP) / GROUP;
     if x.rows() == 1 && x.columns().is_multiple_of(STEP) {
         let (bytes, memory) = bytes.split_at_mut(x.columns().min(bytes.len()));
-        round_rows(x, bytes, |row, block, scale, _| set(scales, row * blocks + block, scale));
+        round_rows::<A>(x, bytes, |row, block, scale, _| set(scales, row * blocks + block, scale));
         A::int4_row(rounded_row(x.columns(), bytes, scales, 0), weights, memory, out.values());
         return;
     }
     for start in (0..x.rows()).step_by(ROWS) {
         let rows = start..x.rows().min(start + ROWS);
         let (Ok(x), Ok(out)) = (x.row_range(rows.clone()), out.row_range(rows)) else { continue };
-        round_rows(x, bytes, |row, block, scale, _| set(scales, row * blocks + block, scale));
+        round_rows::<A>(x, bytes, |row, block, scale, _| set(scales, row * blocks + block, scale));
         let row = |r| rounded_row(x.columns(), bytes, scales, r);
         add_products::<A, _>(weights, weights.scales().rows(), row, out);
     }
@@ -215,7 +215,11 @@ pub(super) fn round_rows_to_bf16(x: MatRef<'_>, halves: &mut [half::bf16]) {
 ///
 /// Per block of 32: `scale = max |x| / 127`, `value = round(x / scale)`.
 #[inline(always)]
-pub(super) fn round_rows(x: MatRef<'_>, bytes: &mut [i8], mut set: impl FnMut(usize, usize, f32, f32)) {
+pub(super) fn round_rows<A: Arith + ?Sized>(
+    x: MatRef<'_>,
+    bytes: &mut [i8],
+    mut set: impl FnMut(usize, usize, f32, f32),
+) {
     let padded = x.columns().next_multiple_of(STEP).max(STEP);
     for (row, (values, bytes)) in x.each_row().zip(bytes.chunks_exact_mut(padded)).enumerate() {
         let (blocks, rest) = values.as_chunks::<GROUP>();
@@ -224,48 +228,10 @@ pub(super) fn round_rows(x: MatRef<'_>, bytes: &mut [i8], mut set: impl FnMut(us
         let padding = core::iter::once(&last).chain(core::iter::repeat(&[0.0; GROUP]));
         let outs = bytes.as_chunks_mut::<GROUP>().0.iter_mut();
         for (block, (values, out)) in blocks.iter().chain(padding).zip(outs).enumerate() {
-            let (scale, total) = round_block(values, out);
+            let (scale, total) = A::round_block(values, out);
             set(row, block, scale, total);
         }
     }
-}
-
-/// Parts that the largest of a block is sought in: a register of 64 bytes.
-const LANES: usize = 16;
-
-/// Writes the values; returns the scale, and the sum of the values.
-#[inline(always)]
-fn round_block(block: &[f32; GROUP], out: &mut [i8; GROUP]) -> (f32, f32) {
-    let (low, high) = block.split_at(LANES);
-    let mut most = [0_u32; LANES];
-    for ((most, low), high) in most.iter_mut().zip(low).zip(high) {
-        // The order of bits is that of magnitudes, with infinity and NaN behind all numbers.
-        *most = (low.to_bits() & 0x7fff_ffff).max(high.to_bits() & 0x7fff_ffff);
-    }
-    let magnitude = f32::from_bits(fold(most, u32::max));
-    let inverse = if magnitude > 0.0 { 127.0 / magnitude } else { 0.0 };
-    let mut totals = [0.0; LANES];
-    for (values, outs) in block.as_chunks::<LANES>().0.iter().zip(out.as_chunks_mut::<LANES>().0) {
-        for ((value, out), total) in values.iter().zip(outs).zip(&mut totals) {
-            let (rounded, byte) = round_to_i8(value * inverse);
-            *total += rounded;
-            *out = byte;
-        }
-    }
-    // What is no number, or infinite, reaches the result through the scale.
-    (magnitude / 127.0 + magnitude * 0.0, fold(totals, |a, b| a + b))
-}
-
-/// Folds halves until one is left.
-#[inline(always)]
-fn fold<T: Copy>(mut parts: [T; LANES], both: impl Fn(T, T) -> T) -> T {
-    let mut width = LANES / 2;
-    while width > 0 {
-        let (low, high) = parts.split_at_mut(width);
-        low.iter_mut().zip(high).for_each(|(low, high)| *low = both(*low, *high));
-        width /= 2;
-    }
-    parts[0]
 }
 
 /// Walks the outputs, and for each tile of them the rows.

@@ -147,7 +147,7 @@ fn round_and_pack<'s, A: Arith, const W: usize>(
     let (totals, floats) = floats.split_at_mut(len);
     scales.fill(0.0);
     totals.fill(0.0);
-    round_rows(x, rows, |row, block, scale, total| {
+    round_rows::<A>(x, rows, |row, block, scale, total| {
         let place = block * W * LANES + row;
         if let (Some(to_scale), Some(to_total)) = (scales.get_mut(place), totals.get_mut(place)) {
             (*to_scale, *to_total) = (scale, total);

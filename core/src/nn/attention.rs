@@ -24,7 +24,7 @@ use core::ops::Range;
 use super::error::check_length;
 use super::{Dropout, NnError, Real};
 use crate::lanes::LANES;
-use heads::{HeadKeys, HeadShape, Row, Rows};
+use heads::{HeadKeys, HeadShape, Products, Row, Rows};
 
 /// Rows of scores made at once, so that a key is read once for all of them: queries times heads of a group.
 const TILE: usize = 4;
@@ -182,12 +182,18 @@ impl<R: Real> Attention<'_, R> {
 
     /// The scores of a tile against its keys, −∞ where a key is not seen.
     #[inline(always)]
-    fn scores<const N: usize>(&self, kv_head: usize, tile: [Row; N], scores: &mut [&mut [R]; N]) {
+    fn scores<const N: usize, P: Products<R>>(
+        &self,
+        kv_head: usize,
+        tile: [Row; N],
+        scores: &mut [&mut [R]; N],
+    ) {
         let AttentionShape { span, heads, kv_heads, head_dim, .. } = self.shape;
         let shape = HeadShape { heads: kv_heads, width: head_dim };
         let keys = HeadKeys { shape, head: kv_head, keys: self.keys(tile) };
         let queries = HeadShape { heads, width: head_dim };
-        keys.products(tile.map(|row| queries.row(self.q, row.query, row.head)), self.k, scores);
+        let rows = tile.map(|row| queries.row(self.q, row.query, row.head));
+        P::products(&keys, rows, self.k, scores);
         let scale = R::from_f64(self.scale);
         for (row, scores) in tile.into_iter().zip(scores) {
             scores.iter_mut().for_each(|score| *score *= scale);

@@ -14,7 +14,23 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 
-use crate::error::Result;
+use super::output::{log, print, print_aside};
+use crate::error::{Quoted, Result};
+use crate::models::io::{self, BatchFile};
+use crate::models::{Batch, ModelConfig};
+use crate::output::is_standard_output;
+use crate::report::number::things;
+
+/// What help says of all commands.
+pub(super) const EXAMPLES: &str = "\
+Examples:
+  mixlet lm info presets                                         models that are known by name
+  mixlet lm info ./OLMoE-1B-7B                                   its size, and whether it fits
+  mixlet lm generate ./OLMoE-1B-7B --prompt 'Once upon a time'   what follows
+  mixlet lm quantize ./OLMoE-1B-7B ./olmoe-int8 --weights int8   half the size of bf16
+
+A model is a folder with config.json, safetensors and, for text, a tokenizer, as Hugging Face's save_pretrained leaves it. It is \
+read where it lies; nothing needs to be imported first.";
 
 /// What can be done with language models.
 #[derive(Subcommand)]
@@ -57,10 +73,42 @@ fn check_paths(models: &[&Path], inputs: &[&Path], outputs: &[&Path], json: bool
     super::output::check_paths(&inputs, outputs, json)
 }
 
+/// Prints a summary: on standard error where standard output has one of the files.
+fn print_summary(text: &str, outputs: &[&Path]) -> Result<()> {
+    match outputs.iter().any(|path| is_standard_output(path)) {
+        true => print_aside(text),
+        false => print(text)?,
+    }
+    Ok(())
+}
+
+/// Reads a batch, and says what else is in its file.
+fn read_batch(path: &Path, vocab: usize, wanted: &[&'static str]) -> Result<(Batch, Vec<String>)> {
+    let BatchFile { batch, unread } = io::read_batch(path, vocab, wanted)?;
+    let path = path.display();
+    let meant = |(name, nearest): &(String, Option<&str>)| {
+        let warning = |nearest| format!("{path}: {} is not read; perhaps {nearest} is meant", Quoted(name));
+        nearest.map(warning)
+    };
+    let mut warnings: Vec<String> = unread.iter().filter_map(meant).collect();
+    let strange: Vec<&str> =
+        unread.iter().filter(|(_, nearest)| nearest.is_none()).map(|(name, _)| name.as_str()).collect();
+    if let Some(first) = strange.first() {
+        let (count, wanted) = (things(strange.len(), "tensor"), wanted.join(", "));
+        warnings.push(format!("{path}: no use for {count}, first {}, expected {wanted}", Quoted(first)));
+    }
+    warnings.iter().for_each(|warning| log("warning", warning));
+    Ok((batch, warnings))
+}
+
+/// Names of the tensors that a model reads.
+fn batch_names(config: &ModelConfig) -> Vec<&'static str> {
+    let has_encoder = config.encoder.is_some();
+    io::BATCH.into_iter().filter(|name| has_encoder || *name != "decoder_input_ids").collect()
+}
+
 /// Tensors of a folder that its model has no use for.
 fn warnings(unused: &[String]) -> Vec<String> {
-    use crate::error::Quoted;
-    use crate::report::number::things;
     let warning = |first: &String| {
         format!("the model has no use for {}, first {}", things(unused.len(), "tensor"), Quoted(first))
     };

@@ -15,10 +15,19 @@ pub enum EvalProblem {
         /// What the parser found.
         reason: String,
     },
-    /// A line lacks a key, or has something else there.
+    /// A line lacks a key.
     Missing {
-        /// The key, and other names that it may have.
+        /// The key, by the first of its names.
         key: &'static str,
+        /// What must stand there.
+        expected: &'static str,
+    },
+    /// A key has something else.
+    Value {
+        /// The key, by the first of its names.
+        key: &'static str,
+        /// Its value, as JSON.
+        found: String,
         /// What must stand there.
         expected: &'static str,
     },
@@ -57,6 +66,9 @@ impl fmt::Display for EvalProblem {
             Self::Empty => write!(f, "nothing to evaluate, expected a text, or lines of JSON"),
             Self::Json { reason } => write!(f, "no JSON object ({})", Quoted(reason)),
             Self::Missing { key, expected } => write!(f, "`{key}` is not there, expected {expected}"),
+            Self::Value { key, found, expected } => {
+                write!(f, "`{key}` is {}, expected {expected}", Quoted(found))
+            }
             Self::Answer { found, choices } => write!(
                 f,
                 "the answer is {}, expected a choice's text or its place, 0 to {}",

@@ -71,6 +71,11 @@ impl From<RouterError> for ConfigProblem {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum TensorProblem {
+    /// The path leads to no regular file, which alone can be mapped.
+    NoFile {
+        /// What it leads to.
+        found: &'static str,
+    },
     /// The file ends before its header does.
     Truncated {
         /// Bytes there are.
@@ -170,6 +175,20 @@ pub enum TensorProblem {
         /// The number of ids.
         below: usize,
     },
+    /// A mask holds something else than 0 for padding and 1 for the rest.
+    Mask {
+        /// The tensor.
+        name: String,
+        /// The number.
+        found: i64,
+    },
+    /// A tensor is there that could not be heeded.
+    Unwanted {
+        /// The tensor.
+        name: &'static str,
+        /// Why, and what to do.
+        remedy: &'static str,
+    },
     /// Recorded routes cannot be taken again.
     Routes(RoutesProblem),
 }
@@ -177,6 +196,10 @@ pub enum TensorProblem {
 impl fmt::Display for TensorProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::NoFile { found } => write!(
+                f,
+                "{found}, expected a regular file, as tensors are read where they lie; copy them into one"
+            ),
             Self::Truncated { found, expected } => {
                 write!(f, "{found} bytes, expected at least {expected}; copy the file again")
             }
@@ -230,6 +253,10 @@ impl TensorProblem {
             Self::Id { name, found, below } => {
                 write!(f, "{} holds the id {found}, expected 0 to {}", Quoted(name), below - 1)
             }
+            Self::Mask { name, found } => {
+                write!(f, "{} holds {found}, expected 0 for padding or 1", Quoted(name))
+            }
+            Self::Unwanted { name, remedy } => write!(f, "{} is there, {remedy}", Quoted(name)),
             Self::Routes(problem) => write!(f, "{problem}"),
             _ => Ok(()),
         }

@@ -1,8 +1,9 @@
 //! Problems of text that goes to a language model or comes from it.
 
 use std::fmt;
+use std::path::PathBuf;
 
-use super::{Quoted, Shown};
+use super::{Error, Quoted, Shown, Source};
 
 /// What to do without a tokenizer.
 const IDS: &str = "or give ids with --input, which works without";
@@ -117,10 +118,18 @@ impl fmt::Display for TextProblem {
 }
 
 impl TextProblem {
+    /// The line that is meant, counted from 1; `None` for the whole file.
+    pub(super) fn line(&self) -> Option<usize> {
+        match self {
+            Self::Input { line, .. } => Some(*line),
+            _ => None,
+        }
+    }
+
     /// Problems of prompts and chats.
     fn fmt_chat(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Input { line, reason } => write!(f, "line {line}: {}", Shown(reason, 200)),
+            Self::Input { reason, .. } => write!(f, "{}", Shown(reason, 200)),
             Self::NoTemplate => write!(
                 f,
                 "no chat template, expected chat_template.jinja, or chat_template in tokenizer_config.json; the model may \
@@ -134,5 +143,36 @@ impl TextProblem {
             }
             _ => Ok(()),
         }
+    }
+}
+
+/// Where a prompt or a chat comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PromptPlace {
+    /// The command line: the first prompt there, the second, and so on.
+    Option(usize),
+    /// A file.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The line it begins in, counted from 1; `None` if it is all of the file.
+        line: Option<usize>,
+    },
+}
+
+impl fmt::Display for PromptPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Option(nth) => write!(f, "prompt {nth}"),
+            Self::File { path, line: Some(line) } => write!(f, "{}:{line}", Source(path)),
+            Self::File { path, line: None } => write!(f, "{}", Source(path)),
+        }
+    }
+}
+
+impl Error {
+    /// The same error with the prompt or chat that it is about.
+    pub(crate) fn of_prompt(self, place: &PromptPlace) -> Self {
+        Self::Prompt { place: place.clone(), problem: Box::new(self) }
     }
 }

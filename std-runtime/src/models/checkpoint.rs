@@ -3,6 +3,7 @@
 //! A model lies in `model.safetensors`, or in several files that `model.safetensors.index.json` lists. Nothing a header says
 //! is believed: every place is checked against the file before anything is made of it.
 
+mod formats;
 mod header;
 mod nearest;
 pub mod write;
@@ -20,6 +21,8 @@ use safetensors::tensor::{Dtype, TensorInfo};
 use super::tensor::{Format, Matrix, Narrow, NarrowMatrix, Tensor};
 use super::weights::{Part, TensorSource};
 use crate::error::{Error, Result, TensorProblem};
+use crate::table::input::is_standard_input;
+pub use formats::FormatShare;
 pub use nearest::nearest;
 
 /// The file of a model in one piece.
@@ -43,20 +46,29 @@ impl TensorFile {
     /// Maps a file and checks its header.
     pub fn open(path: &Path) -> Result<Self> {
         let fail = |what, source| Error::Io { path: path.to_owned(), what, source };
-        let file = File::open(path).map_err(|source| fail("open", source))?;
-        let facts = file.metadata().map_err(|source| fail("read", source))?;
+        let problem = |problem| Error::Tensor { path: path.to_owned(), problem };
+        if is_standard_input(path) {
+            return Err(problem(TensorProblem::NoFile { found: "standard input" }));
+        }
+        // Asked before it is opened: to open a pipe is to wait for a writer.
+        let facts = fs::metadata(path).map_err(|source| fail("open", source))?;
         if facts.is_dir() {
             return Err(fail("read", io::ErrorKind::IsADirectory.into()));
         }
-        if facts.len() < header::LENGTH_BYTES {
-            let problem = TensorProblem::Truncated { found: facts.len(), expected: header::LENGTH_BYTES };
-            return Err(Error::Tensor { path: path.to_owned(), problem });
+        if !facts.is_file() {
+            return Err(problem(TensorProblem::NoFile { found: "a pipe or a device" }));
         }
+        if facts.len() < header::LENGTH_BYTES {
+            return Err(problem(TensorProblem::Truncated {
+                found: facts.len(),
+                expected: header::LENGTH_BYTES,
+            }));
+        }
+        let file = File::open(path).map_err(|source| fail("open", source))?;
         // SAFETY: the map is only read, and what is read is numbers, for which any bytes will do. Another program that
         // shortens the file meanwhile ends this one, as it would any program that maps its model.
         let map = unsafe { Mmap::map(&file) }.map_err(|source| fail("map", source))?;
-        let (tensors, start) =
-            header::read(&map).map_err(|problem| Error::Tensor { path: path.to_owned(), problem })?;
+        let (tensors, start) = header::read(&map).map_err(problem)?;
         Ok(Self { path: path.to_owned(), map: Arc::new(map), tensors, start })
     }
 
@@ -247,9 +259,12 @@ fn listed(folder: &Path, index: &Path) -> Result<Vec<PathBuf>> {
     }
     let problem = |reason| Error::Tensor { path: index.to_owned(), problem: TensorProblem::Index { reason } };
     let fail = |source| Error::Io { path: index.to_owned(), what: "read", source };
-    let len = fs::metadata(index).map_err(fail)?.len();
-    if len > MOST_INDEX_BYTES {
-        return Err(problem(format!("{len} bytes, expected at most {MOST_INDEX_BYTES}")));
+    let facts = fs::metadata(index).map_err(fail)?;
+    if !facts.is_file() {
+        return Err(problem("no regular file".to_owned()));
+    }
+    if facts.len() > MOST_INDEX_BYTES {
+        return Err(problem(format!("{} bytes, expected at most {MOST_INDEX_BYTES}", facts.len())));
     }
     let text = fs::read_to_string(index).map_err(fail)?;
     let Index { weight_map } = serde_json::from_str(&text).map_err(|error| problem(error.to_string()))?;

@@ -17,20 +17,28 @@ const IGNORED_LABEL: i64 = -100;
 /// Kinds of numbers that ids and masks may be.
 const WHOLE: &str = "I64, I32, U8 or BOOL";
 
-/// Reads `input_ids` `[sequences, tokens]` and, where they are there, `attention_mask`, `decoder_input_ids` and `labels` (−100 is
-/// [`IGNORED`]), as transformers names them. Ids must be below `vocab`.
-pub fn read_batch(path: &Path, vocab: usize) -> Result<Batch> {
+/// Names of the tensors that a batch is made of.
+pub const BATCH: [&str; 4] = ["input_ids", "attention_mask", "decoder_input_ids", "labels"];
+
+/// A batch out of a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BatchFile {
+    /// The batch.
+    pub batch: Batch,
+    /// Other tensors of the file, in the order of their names, each with the name that was perhaps meant.
+    pub unread: Vec<(String, Option<&'static str>)>,
+}
+
+/// Reads those of the tensors [`BATCH`] that are wanted: `input_ids` `[sequences, tokens]` and, where they are there, `attention_mask` (0 or
+/// 1), `decoder_input_ids` and `labels` (−100 is [`IGNORED`]), as transformers names them. Ids must be below `vocab`.
+pub fn read_batch(path: &Path, vocab: usize, wanted: &[&'static str]) -> Result<BatchFile> {
     let file = TensorFile::open(path)?;
-    let reader = Reader { file: &file, path, vocab };
+    let reader = Reader { file: &file, path, vocab, wanted };
     let (shape, ids) = reader.ids("input_ids")?.ok_or_else(|| {
         let nearest = nearest("input_ids", file.names()).map(str::to_owned);
         reader.problem(TensorProblem::Missing { name: "input_ids".to_owned(), nearest })
     })?;
-    let mask = reader.whole("attention_mask")?;
-    if let Some((found, _)) = &mask {
-        reader.same_shape("attention_mask", found, &shape)?;
-    }
-    let real = mask.map(|(_, mask)| mask.into_iter().map(|value| value != 0).collect());
+    let real = reader.mask("attention_mask", &shape)?;
     let decoder = reader.ids("decoder_input_ids")?;
     let labels = reader.labels("labels")?;
     for (name, tensor) in [("decoder_input_ids", &decoder), ("labels", &labels)] {
@@ -42,7 +50,10 @@ pub fn read_batch(path: &Path, vocab: usize) -> Result<Batch> {
         reader.same_shape("labels", labels, decoder)?;
     }
     let [decoder_ids, labels] = [decoder, labels].map(|tensor| tensor.map(|(_, values)| values));
-    Ok(Batch { sequences: shape[0], ids, real, decoder_ids, labels })
+    Ok(BatchFile {
+        batch: Batch { sequences: shape[0], ids, real, decoder_ids, labels },
+        unread: reader.unread(),
+    })
 }
 
 /// A file of tensors, of which some are whole numbers.
@@ -50,6 +61,7 @@ struct Reader<'a> {
     file: &'a TensorFile,
     path: &'a Path,
     vocab: usize,
+    wanted: &'a [&'static str],
 }
 
 /// A shape, and the numbers.
@@ -66,9 +78,16 @@ impl Reader<'_> {
         if wrong { Err(self.problem(TensorProblem::Shape { name, found, expected })) } else { Ok(()) }
     }
 
-    /// Whole numbers of two dimensions, neither of them 0.
+    /// What is not wanted.
+    fn unread(&self) -> Vec<(String, Option<&'static str>)> {
+        let others = self.file.names().filter(|name| !self.wanted.contains(name));
+        others.map(|name| (name.to_owned(), nearest(name, self.wanted.iter().copied()))).collect()
+    }
+
+    /// Whole numbers of two dimensions, neither of them 0; none where they are not wanted.
     fn whole(&self, name: &str) -> Result<Option<Shaped<i64>>> {
-        let Some((dtype, shape, bytes)) = self.file.get(name) else { return Ok(None) };
+        let wanted = self.wanted.contains(&name);
+        let Some((dtype, shape, bytes)) = self.file.get(name).filter(|_| wanted) else { return Ok(None) };
         let shape = match *shape {
             [sequences, tokens] if sequences > 0 && tokens > 0 => [sequences, tokens],
             _ => {
@@ -86,6 +105,18 @@ impl Reader<'_> {
             }
         };
         Ok(Some((shape, values)))
+    }
+
+    /// Which ids are no padding.
+    fn mask(&self, name: &str, expected: &[usize]) -> Result<Option<Vec<bool>>> {
+        let Some((shape, values)) = self.whole(name)? else { return Ok(None) };
+        self.same_shape(name, &shape, expected)?;
+        let is_real = |found| match found {
+            0 => Ok(false),
+            1 => Ok(true),
+            _ => Err(self.problem(TensorProblem::Mask { name: name.to_owned(), found })),
+        };
+        values.into_iter().map(is_real).collect::<Result<_>>().map(Some)
     }
 
     fn ids(&self, name: &str) -> Result<Option<Shaped<u32>>> {

@@ -31,8 +31,10 @@ const BLOCKS: usize = 64;
 pub enum Only {
     /// Those of experts that a router chooses among.
     Experts,
-    /// All: those of attention, of every network, and the output head.
+    /// All: those of attention, of every network, and the output head, which is never in less than int8.
     Linear,
+    /// The same with the head in the format asked for.
+    All,
 }
 
 /// How a model is quantised.
@@ -47,13 +49,13 @@ pub struct Quantisation {
 impl Quantisation {
     /// The format of a matrix; `None` if it stays as it is.
     ///
-    /// With int4 the output head is in int8, as no layer comes after it to make up for what it loses, and so are rows
-    /// that are not made of whole groups of 32.
+    /// With int4 the output head is in int8 unless all is asked for, as no layer comes after it to make up for what it loses,
+    /// and so are rows that are not made of whole groups of 32.
     pub fn of(&self, part: Part, inputs: usize) -> Option<Narrow> {
         if self.only == Only::Experts && part != Part::Expert {
             return None;
         }
-        let stays = self.weights.fits(inputs) && part != Part::Head;
+        let stays = self.weights.fits(inputs) && (part != Part::Head || self.only == Only::All);
         Some(if stays { self.weights } else { Narrow::Int8 })
     }
 }

@@ -23,8 +23,8 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result, TextProblem};
 
 pub use chat::ChatTemplate;
-pub(crate) use inputs::{LIST, is_list_of_objects};
-pub use inputs::{Message, read_chats, read_prompts, read_text};
+pub(crate) use inputs::{LIST, is_list_of_objects, json_reason};
+pub use inputs::{Message, PromptLines, read_chats, read_prompts, read_text};
 pub use special::end_ids;
 pub use stop::{StopTexts, StoppedStream};
 pub use stream::TextStream;
@@ -96,9 +96,18 @@ impl Tokenizer {
         text.map_err(|reason| TextProblem::Decode { reason }.at(&self.path))
     }
 
-    /// The text of ids that come one by one.
-    pub fn stream(&self) -> TextStream<'_> {
-        TextStream::new(self)
+    /// The text that some ids add to that of a prompt: of sentencepiece's words the first has its space, which alone it would lose.
+    pub fn decode_behind(&self, prompt: &[u32], ids: &[u32]) -> Result<String> {
+        if prompt.is_empty() {
+            return self.decode(ids);
+        }
+        let (before, all) = (self.decode(prompt)?, self.decode(&[prompt, ids].concat())?);
+        Ok(stream::behind(&all, &before).to_owned())
+    }
+
+    /// The text of ids that come one by one behind a prompt, which may be empty.
+    pub fn stream(&self, prompt: &[u32]) -> Result<TextStream<'_>> {
+        TextStream::new(self, prompt)
     }
 
     /// The id of a token.

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 
-use super::fail;
+use super::{Unfinished, fail};
 use crate::error::{Error, Result};
 
 /// Fills a folder that must not exist, or be empty; on any error nothing of it remains.
@@ -33,6 +33,9 @@ pub fn write_folder<T>(path: &Path, write: impl FnOnce(&Path) -> Result<T>) -> R
     let builder = builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o777));
     // The library's error names the temporary folder, which says nothing to a user.
     let folder = builder.tempdir_in(parent).map_err(|error| fail(path, "create", error.kind().into()))?;
+    let unfinished = Unfinished::new(folder.path());
+    // Dropped in this order: forgotten when it is gone.
+    let (folder, unfinished) = &mut (folder, unfinished);
     let result = write(folder.path())?;
     let in_place = || {
         sync(folder.path())?;
@@ -42,9 +45,9 @@ pub fn write_folder<T>(path: &Path, write: impl FnOnce(&Path) -> Result<T>) -> R
         fs::rename(folder.path(), path)?;
         sync(parent)
     };
-    in_place().map_err(|source| fail(path, "write", source))?;
+    unfinished.settle(in_place).map_err(|source| fail(path, "write", source))?;
     // What it names is elsewhere now.
-    let _ = folder.keep();
+    folder.disable_cleanup(true);
     Ok(result)
 }
 

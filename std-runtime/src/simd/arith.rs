@@ -83,7 +83,7 @@ mod x86 {
     use mixlet_core::arch::{RoundedPanel, RoundedRow, RoundedWeights4, Sums, x86};
     use mixlet_core::half::{bf16, f16};
     use mixlet_core::linear::TILE;
-    use mixlet_core::weights::Int4;
+    use mixlet_core::weights::{GROUP, Int4};
 
     use super::{Arith, Baseline, Level, Product};
 
@@ -271,6 +271,12 @@ mod x86 {
         fn transpose<T: Copy>(from: [&[T]; 16], to: [&mut [T]; 16]) {
             // SAFETY: as above.
             unsafe { x86::transpose(from, to) }
+        }
+
+        #[inline(always)]
+        fn round_block(block: &[f32; GROUP], out: &mut [i8; GROUP]) -> (f32, f32) {
+            // SAFETY: as above.
+            unsafe { x86::round_block(block, out) }
         }
 
         #[inline(always)]

@@ -5,7 +5,7 @@ use core::mem::transmute;
 
 use half::bf16;
 
-use super::{added, load, padded, prefetch, shortest};
+use super::{AHEAD, added, load, padded, prefetch, shortest};
 use crate::arch::{LANES, STEP_BF16};
 use crate::linear::TILE;
 
@@ -117,7 +117,7 @@ unsafe fn add<T: Multiply, const L: usize, const M: usize>(
     // SAFETY: the caller's.
     unsafe {
         if M > 1 {
-            w.iter().for_each(|w| prefetch(w.as_ptr()));
+            w.iter().for_each(|w| prefetch::<AHEAD, _>(w.as_ptr()));
         }
         let [a, b, c, d] = w;
         let weights = [load(a), load(b), load(c), load(d)];

@@ -4,10 +4,12 @@ use core::arch::x86_64::*;
 
 use half::f16;
 
-use super::{BYTES_INT4, SCALES_INT4, added, load, load_halves, nth_scales, padded, prefetch, spread};
-use crate::arch::{RoundedRow, STEP_INT4};
+use super::{
+    AHEAD_ALONE, BYTES_INT4, SCALES_INT4, added, load, load_halves, nth_scales, padded, prefetch, spread,
+};
+use crate::arch::{LANES, RoundedRow, STEP_INT4, block_scale};
 use crate::linear::{Streams, TILE};
-use crate::weights::Int4;
+use crate::weights::{GROUP, Int4, SHIFT};
 
 /// What a step needs: its values in the order of the nibbles, where its sums start, its scales.
 type Prepared = [[i8; 64]; 4];
@@ -35,6 +37,32 @@ pub fn int4_row(x: RoundedRow<'_>, weights: Int4<'_>, memory: &mut [i8], out: &m
         let scales = streams.rows(weights.scales(), place);
         streams.add(place, tile(steps, nibbles, scales), out);
     }
+}
+
+/// [`round_block`](crate::arch::round_block) in two registers.
+///
+/// *Why by hand:* where plain code lands inside a large function, the compiler rounds value by value.
+///
+/// # Safety
+/// The CPU must have `avx512f`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub fn round_block(block: &[f32; GROUP], out: &mut [i8; GROUP]) -> (f32, f32) {
+    // SAFETY: the array is 128 bytes long; the loads need no alignment.
+    let values = unsafe { [_mm512_loadu_ps(block.as_ptr()), _mm512_loadu_ps(block.as_ptr().add(LANES))] };
+    let magnitudes = values.map(|values| _mm512_castps_si512(_mm512_abs_ps(values)));
+    let most = _mm512_reduce_max_epu32(_mm512_max_epu32(magnitudes[0], magnitudes[1]));
+    let (scale, inverse) = block_scale(most);
+    let mut total = _mm512_setzero_ps();
+    for (values, out) in values.into_iter().zip(out.as_chunks_mut::<LANES>().0) {
+        let shifted = _mm512_add_ps(_mm512_mul_ps(values, _mm512_set1_ps(inverse)), _mm512_set1_ps(SHIFT));
+        total = _mm512_add_ps(total, _mm512_sub_ps(shifted, _mm512_set1_ps(SHIFT)));
+        // SAFETY: sixteen bytes are stored where there is place for sixteen.
+        unsafe {
+            _mm_storeu_si128(out.as_mut_ptr().cast(), _mm512_cvtepi32_epi8(_mm512_castps_si512(shifted)))
+        };
+    }
+    (scale, _mm512_reduce_add_ps(total))
 }
 
 #[inline]
@@ -79,7 +107,7 @@ fn tile(steps: &[Prepared], nibbles: [&[u8]; TILE], scales: [&[f16]; TILE]) -> [
             let x_scale = _mm512_castsi512_ps(load(x_scale));
             let place = (block * STEPS + nth) * BYTES_INT4;
             for ((sum, nibbles), widened) in sums.as_flattened_mut().iter_mut().zip(&nibbles).zip(&widened) {
-                prefetch(nibbles.as_ptr().wrapping_add(place));
+                prefetch::<AHEAD_ALONE, _>(nibbles.as_ptr().wrapping_add(place));
                 // SAFETY: a row of the matrix has as many steps as are prepared; the load needs no alignment.
                 let nibbles = unsafe { _mm512_loadu_si512(nibbles.as_ptr().add(place).cast()) };
                 let low = _mm512_and_si512(nibbles, ones);

@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use super::heads::{HeadKeys, HeadShape, Row};
+use super::heads::{Dots, HeadKeys, HeadShape, Products, Row};
 use super::{Attention, AttentionShape, TILE};
 use crate::lanes::dot;
 use crate::nn::error::check_length;
@@ -133,8 +133,8 @@ impl<R: Real> Cache<'_, R> {
             tile.map(|row| HeadShape { heads, width: value_dim }.row(self.grad_out, row.query, row.head));
 
         // Probabilities, their gradients, and what the softmax makes of them.
-        attention.scores(kv_head, tile, &mut probabilities);
-        values.products(grad_outs, attention.v, &mut score_grads);
+        attention.scores::<N, Dots>(kv_head, tile, &mut probabilities);
+        Dots::products(&values, grad_outs, attention.v, &mut score_grads);
         let first_key = values.keys.start;
         for (row, (p, ds)) in tile.into_iter().zip(probabilities.iter_mut().zip(&mut score_grads)) {
             attention.drop_out(row, first_key, ds);

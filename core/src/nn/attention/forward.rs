@@ -1,6 +1,6 @@
 //! The forward pass of attention.
 
-use super::heads::{HeadKeys, HeadShape, Row};
+use super::heads::{Dots, HeadKeys, HeadShape, Products, Row};
 use super::{Attention, AttentionShape, TILE};
 use crate::lanes::{largest, sum_of};
 use crate::nn::error::check_length;
@@ -44,27 +44,37 @@ pub fn attention_forward<R: Real>(
     log_sums: &mut [R],
     scratch: &mut [R],
 ) -> Result<(), NnError> {
+    check_length("scratch", scratch.len(), attention_forward_scratch_len(attention.shape))?;
+    forward::<R, Dots>(attention, out, log_sums, scratch)
+}
+
+#[inline(always)]
+pub(super) fn forward<R: Real, P: Products<R>>(
+    attention: &Attention<'_, R>,
+    out: &mut [R],
+    log_sums: &mut [R],
+    scratch: &mut [R],
+) -> Result<(), NnError> {
     let shape = attention.shape;
     attention.check()?;
     check_length("attention output", out.len(), shape.out_len())?;
     check_length("attention log-sums", log_sums.len(), shape.log_sums_len())?;
-    check_length("scratch", scratch.len(), attention_forward_scratch_len(shape))?;
     for kv_head in 0..shape.kv_heads {
         let rows = attention.rows(kv_head);
         let (tiles, left_over) = rows.tiles();
         for first in tiles {
             let tile = rows.tile::<TILE>(first);
-            forward_tile(attention, kv_head, tile, out, log_sums, scratch);
+            forward_tile::<TILE, R, P>(attention, kv_head, tile, out, log_sums, scratch);
         }
         for first in left_over {
-            forward_tile(attention, kv_head, rows.tile::<1>(first), out, log_sums, scratch);
+            forward_tile::<1, R, P>(attention, kv_head, rows.tile(first), out, log_sums, scratch);
         }
     }
     Ok(())
 }
 
 #[inline(always)]
-fn forward_tile<const N: usize, R: Real>(
+fn forward_tile<const N: usize, R: Real, P: Products<R>>(
     attention: &Attention<'_, R>,
     kv_head: usize,
     tile: [Row; N],
@@ -74,7 +84,7 @@ fn forward_tile<const N: usize, R: Real>(
 ) {
     let AttentionShape { heads, kv_heads, value_dim, .. } = attention.shape;
     let mut scores = attention.lines(tile, scratch);
-    attention.scores(kv_head, tile, &mut scores);
+    attention.scores::<N, P>(kv_head, tile, &mut scores);
     let keys = attention.keys(tile);
     for (row, scores) in tile.into_iter().zip(&mut scores) {
         let sink = attention.sinks.and_then(|sinks| sinks.get(row.head)).copied();

@@ -1,9 +1,11 @@
 //! One head's rows inside slices `[tokens, heads, width]`, and the three products attention is made of.
 
+use core::marker::PhantomData;
 use core::ops::Range;
 
 use super::TILE;
 use crate::lanes::{add_weighted, dot};
+use crate::linear::{self, Arith};
 use crate::nn::Real;
 
 /// A head of a slice `[tokens, heads, width]`.
@@ -75,17 +77,20 @@ pub(super) struct HeadKeys {
     pub keys: Range<usize>,
 }
 
-impl HeadKeys {
+/// How rows are multiplied with keys.
+pub(super) trait Products<R> {
     /// `scores[n][j] = rows[n] · matrix[j]`.
+    fn products<const N: usize>(keys: &HeadKeys, rows: [&[R]; N], matrix: &[R], scores: &mut [&mut [R]; N]);
+}
+
+/// One by one, with the same bits on every CPU.
+pub(super) struct Dots;
+
+impl<R: Real> Products<R> for Dots {
     #[inline(always)]
-    pub fn products<const N: usize, R: Real>(
-        &self,
-        rows: [&[R]; N],
-        matrix: &[R],
-        scores: &mut [&mut [R]; N],
-    ) {
-        for (place, key) in self.keys.clone().enumerate() {
-            let of_key = self.shape.row(matrix, key, self.head);
+    fn products<const N: usize>(keys: &HeadKeys, rows: [&[R]; N], matrix: &[R], scores: &mut [&mut [R]; N]) {
+        for (place, key) in keys.keys.clone().enumerate() {
+            let of_key = keys.shape.row(matrix, key, keys.head);
             for (scores, row) in scores.iter_mut().zip(rows) {
                 if let Some(score) = scores.get_mut(place) {
                     *score = dot(row, of_key);
@@ -93,7 +98,32 @@ impl HeadKeys {
             }
         }
     }
+}
 
+/// Four keys at a time, as the CPU multiplies best.
+pub(super) struct DotsBy<A>(PhantomData<A>);
+
+impl<A: Arith> Products<f32> for DotsBy<A> {
+    #[inline(always)]
+    fn products<const N: usize>(
+        keys: &HeadKeys,
+        rows: [&[f32]; N],
+        matrix: &[f32],
+        scores: &mut [&mut [f32]; N],
+    ) {
+        let last = keys.keys.end.saturating_sub(1);
+        for place in (0..keys.keys.len()).step_by(linear::TILE) {
+            let key = |n: usize| (keys.keys.start + place + n).min(last);
+            let of_keys = core::array::from_fn(|n| keys.shape.row(matrix, key(n), keys.head));
+            for (scores, sums) in scores.iter_mut().zip(A::f32_dots::<N>(rows, of_keys)) {
+                let scores = scores.get_mut(place..).unwrap_or_default();
+                scores.iter_mut().zip(sums).for_each(|(score, sum)| *score = sum);
+            }
+        }
+    }
+}
+
+impl HeadKeys {
     /// `out[starts[n]..] = Σ_j weights[n][j] · matrix[j]`.
     #[inline(always)]
     pub fn weighted_sums<const N: usize, R: Real>(

@@ -6,11 +6,12 @@
 
 use core::ops::Range;
 
-use super::heads::HeadShape;
+use super::forward::{attention_forward_scratch_len, forward};
+use super::heads::{DotsBy, HeadShape};
 use super::{Attention, AttentionShape};
 use crate::linear::{Arith, PANEL, TILE, tile_of_panel};
 use crate::nn::error::check_length;
-use crate::nn::{NnError, Real, attention_forward, attention_forward_scratch_len};
+use crate::nn::{NnError, Real};
 
 /// Keys whose scores are kept at once: 32 KB of them.
 const KEYS: usize = 128;
@@ -29,10 +30,10 @@ pub fn attention_forward_by_scratch_len(shape: AttentionShape) -> usize {
     attention_forward_scratch_len(shape).max(panel)
 }
 
-/// [`attention_forward`] with the products of `A`: several times as fast where there are many queries.
+/// [`attention_forward`](super::attention_forward) with the products of `A`: several times as fast.
 ///
-/// Few queries, and dropout, take the way of [`attention_forward`], with its bits. Otherwise a query's bits depend on its
-/// place in the run alone; `log_sums` and the rest is as there.
+/// Few queries are multiplied one by one, as all are where there is dropout; many in panels. A query's bits depend on its place
+/// in the run, and on how many there are; all else is as there.
 ///
 /// ```
 /// # use mixlet_core::linear::Plain;
@@ -61,8 +62,7 @@ pub fn attention_forward_by<A: Arith>(
     let shape = attention.shape;
     check_length("scratch", scratch.len(), attention_forward_by_scratch_len(shape))?;
     if shape.span.queries < FEW || attention.dropout.is_some() {
-        let scratch = scratch.get_mut(..attention_forward_scratch_len(shape)).unwrap_or_default();
-        return attention_forward(attention, out, log_sums, scratch);
+        return forward::<f32, DotsBy<A>>(attention, out, log_sums, scratch);
     }
     attention.check()?;
     check_length("attention output", out.len(), shape.out_len())?;

@@ -33,9 +33,10 @@ Examples:
   mixlet lm import ./gpt-oss-20b ./gpt-oss
   mixlet lm export-hf ./gpt-oss ./gpt-oss-20b-again
 
-Both layouts are config.json and safetensors under the same names, and numbers keep their bytes. In mixlet's every matrix
-lies on its own, so that none is copied into memory; that differs for GPT-OSS alone, which stacks its experts. A quantised model
-is exported in f32. Tokenizer and settings go along as they are.";
+Both layouts are config.json and safetensors under the same names, and numbers keep their bytes. In mixlet's every matrix \
+lies on its own, so that none is copied into memory; that differs for GPT-OSS alone, which stacks its experts. Any other model \
+runs in place as Hugging Face has it, and need not be imported. A quantised model is exported in f32. Tokenizer and settings go \
+along as they are.";
 
 /// Where a model is written.
 #[derive(Args)]

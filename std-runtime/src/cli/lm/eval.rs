@@ -9,7 +9,7 @@ use std::time::Instant;
 use clap::Args;
 use serde::Serialize;
 
-use super::super::output::{log, print, print_json};
+use super::super::output::{log, print_json};
 use super::loading::LoadOptions;
 use super::routing::{RoutingOptions, RoutingSeen, RoutingWatch};
 use crate::cli::progress::Progress;
@@ -32,7 +32,7 @@ pub(in crate::cli) struct EvalOptions {
     /// A folder with config.json, safetensors and a tokenizer
     #[arg(value_name = "DIR")]
     model: PathBuf,
-    /// A text, or lines of JSON: texts, questions with choices, questions
+    /// A file with one text, or lines of JSON: texts, questions with choices, or free questions. - is standard input
     #[arg(value_name = "DATA")]
     data: PathBuf,
     #[command(flatten)]
@@ -56,35 +56,40 @@ Examples:
   mixlet lm eval ./OLMoE-1B-7B arc.jsonl --shots 5 --json
   mixlet lm eval ./olmoe-int4 book.txt --against ./OLMoE-1B-7B
 
-Lines of JSON are {\"text\"}, {\"prompt\", \"choices\", \"answer\"} or {\"prompt\", \"answer\"}; prompts may be called question or input,
-answers completion, target or output. A choice is scored by the logarithms of its tokens' probabilities, summed, and by that
-sum over its bytes. A free answer is written greedily up to --until and compared as --normalise says. Examples before a
-question (--shots) are drawn from the other questions, by --seed. Errors are standard errors: binomial of shares, by
-bootstrap of perplexities.";
+Lines of JSON, of one kind in a file:
+  {\"text\": \"...\"}
+  {\"prompt\": \"...\", \"choices\": [\"...\", \"...\"], \"answer\": 0}
+  {\"prompt\": \"...\", \"answer\": \"...\"}
+
+Prompts may be called question or input, answers completion, target or output; an answer is a choice's place from 0 or its text, \
+or a list of texts of which any will do. A choice is scored by the logarithms of its tokens' probabilities, summed, and by that \
+sum over its bytes. A free answer is written greedily up to --until and compared as --normalise says. Examples before a question \
+(--shots) are drawn from the other questions, by --seed. Errors are standard errors: binomial of shares, by bootstrap of \
+perplexities. An encoder-decoder needs questions, as it predicts nothing but answers.";
 
 /// How questions are asked.
 #[derive(Args)]
 #[command(next_help_heading = "Questions")]
 struct AskingOptions {
-    /// Examples before each question
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    shots: usize,
+    /// Examples before each question [default: 0]
+    #[arg(long, value_name = "N")]
+    shots: Option<usize>,
     /// Questions to draw the examples from [default: the others of DATA]
-    #[arg(long, value_name = "FILE.jsonl")]
+    #[arg(long, value_name = "FILE.jsonl", requires = "shots")]
     shots_from: Option<PathBuf>,
     /// Show steps in the examples, where they have some, and look for the answer behind "The answer is"
     #[arg(long)]
     cot: bool,
-    /// Tokens of an answer at most
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = whole)]
-    max_new_tokens: usize,
+    /// Tokens of an answer at most [default: 64]
+    #[arg(long, value_name = "N", value_parser = whole)]
+    max_new_tokens: Option<usize>,
     /// What an answer ends before; nothing for the model's own end [default: the end of the line; a blank line with --cot]
     #[arg(long, value_name = "TEXT")]
     until: Option<String>,
-    /// What of an answer counts
-    #[arg(long, value_enum, default_value_t = Normalise::Words)]
-    normalise: Normalise,
-    /// Predict free answers instead of writing them: perplexity
+    /// What of an answer counts [default: words]
+    #[arg(long, value_enum, value_name = "HOW")]
+    normalise: Option<Normalise>,
+    /// Predict the right answers instead of writing or choosing them: perplexity
     #[arg(long)]
     likelihood: bool,
 }
@@ -99,10 +104,10 @@ struct TextOptions {
     /// Tokens from one window to the next [default: half a window]
     #[arg(long, value_name = "N", value_parser = whole)]
     stride: Option<usize>,
-    /// Texts or questions, the first of the file [default: all]
-    #[arg(long, value_name = "N", value_parser = whole)]
+    /// So many texts or questions, the first of the file [default: all]
+    #[arg(long, value_name = "N", value_parser = whole, help_heading = "Input")]
     limit: Option<usize>,
-    /// A model with the same settings to compare the predictions of texts with
+    /// Compare predictions of texts with those of another model, which must have the same settings: the one it was made from, say
     #[arg(long, value_name = "DIR")]
     against: Option<PathBuf>,
 }
@@ -151,7 +156,7 @@ pub(super) fn run(options: &EvalOptions) -> Result<()> {
     let tokenizer = Tokenizer::open(&options.model, config.vocab)?;
     let (window, stride) = options.text.window(&config);
     let plan = plan(options, &config, &tokenizer)?;
-    let (largest, wanted) = plan.largest(options.asking.max_new_tokens);
+    let (largest, wanted) = plan.largest(options.asking.new_tokens());
     let imported = options.load.import(&options.model, config, largest, wanted)?;
     let mut model = imported.model;
     options.routing.settle(&mut model.config);
@@ -175,11 +180,11 @@ pub(super) fn run(options: &EvalOptions) -> Result<()> {
     if !options.common.json {
         let mut lines = summary::lines(&scores, comparison.as_ref(), (window, stride), tokens_per_second);
         routing.add(&mut lines);
-        return print(&lines.text);
+        return super::print_summary(&lines.text, &options.outputs());
     }
     print_json(&EvalJson {
         scores: &scores,
-        shots: options.asking.shots,
+        shots: options.asking.shots(),
         window,
         stride,
         comparison,
@@ -215,19 +220,27 @@ fn score(
 
 /// What can be known to be wrong before anything is read.
 fn check(options: &EvalOptions) -> Result<()> {
-    let (mut inputs, mut outputs) = (options.routing.inputs(), options.routing.outputs());
+    let mut inputs = options.routing.inputs();
     inputs.push(&options.data);
     inputs.extend(options.asking.shots_from.as_deref());
-    outputs.extend(options.out.as_deref());
     let models: Vec<&Path> =
         [Some(options.model.as_path()), options.text.against.as_deref()].into_iter().flatten().collect();
-    super::check_paths(&models, &inputs, &outputs, options.common.json)
+    super::check_paths(&models, &inputs, &options.outputs(), options.common.json)
+}
+
+impl EvalOptions {
+    /// Files to be written.
+    fn outputs(&self) -> Vec<&Path> {
+        self.routing.outputs().into_iter().chain(self.out.as_deref()).collect()
+    }
 }
 
 fn plan(options: &EvalOptions, config: &ModelConfig, tokenizer: &Tokenizer) -> Result<Plan> {
     let data = Data::read(&options.data)?;
+    check_use(options, &data)?;
     let from = options.asking.shots_from.as_deref().map(examples).transpose()?;
-    let AskingOptions { shots, cot, max_new_tokens, likelihood, .. } = options.asking;
+    let AskingOptions { cot, likelihood, .. } = options.asking;
+    let (shots, max_new_tokens) = (options.asking.shots(), options.asking.new_tokens());
     let (window, stride) = options.text.window(config);
     let settings = Settings {
         shots: Shots { count: shots, from: from.as_deref(), seed: options.common.seed, steps: cot },
@@ -237,12 +250,42 @@ fn plan(options: &EvalOptions, config: &ModelConfig, tokenizer: &Tokenizer) -> R
         max_new_tokens,
         likelihood,
     };
-    let plan = Planner { config, tokenizer, path: &options.data, settings }.plan(&data)?;
-    if options.text.against.is_some() && !matches!(plan, Plan::Texts(_)) {
-        let problem = "--against compares predictions of texts; give a text, or --likelihood for answers";
-        return Err(Error::Options { problem });
-    }
-    Ok(plan)
+    Planner { config, tokenizer, path: &options.data, settings }.plan(&data)
+}
+
+/// Makes sure that no option is given that the data has no use for.
+fn check_use(options: &EvalOptions, data: &Data) -> Result<()> {
+    let (AskingOptions { shots, cot, .. }, texts) = (&options.asking, &options.text);
+    let asks = shots.is_some() || *cot || options.asking.likelihood;
+    let writes = options.asking.writes();
+    let slides = texts.window.is_some() || texts.stride.is_some();
+    let predicts = options.asking.likelihood;
+    let has_choices = match data {
+        Data::Texts(_) => false,
+        Data::Questions(questions) => questions.iter().any(|question| !question.choices.is_empty()),
+    };
+    let problem = match data {
+        Data::Texts(_) if asks || writes => {
+            "texts are predicted; leave out the options of questions, or give questions"
+        }
+        Data::Questions(_) if slides => {
+            "questions are read whole; leave out --window and --stride, or give a text"
+        }
+        Data::Questions(_) if writes && predicts => {
+            "with --likelihood no answer is written; leave out --max-new-tokens, --until and --normalise"
+        }
+        Data::Questions(_) if writes && has_choices => {
+            "choices are scored, no answer is written; leave out --max-new-tokens, --until and --normalise"
+        }
+        Data::Questions(_) if *cot && shots.is_none() && (predicts || has_choices) => {
+            "--cot shows steps in examples, of which there are none; ask for some with --shots"
+        }
+        Data::Questions(_) if texts.against.is_some() && !predicts => {
+            "--against compares predictions of texts; give a text, or --likelihood for answers"
+        }
+        _ => return Ok(()),
+    };
+    Err(Error::Options { problem })
 }
 
 /// Questions to draw examples from.
@@ -305,12 +348,26 @@ impl TextOptions {
 }
 
 impl AskingOptions {
+    fn shots(&self) -> usize {
+        self.shots.unwrap_or(0)
+    }
+
+    /// Tokens of an answer at most.
+    fn new_tokens(&self) -> usize {
+        self.max_new_tokens.unwrap_or(64)
+    }
+
+    /// Whether something is said of how answers are written.
+    fn writes(&self) -> bool {
+        self.max_new_tokens.is_some() || self.until.is_some() || self.normalise.is_some()
+    }
+
     fn matching(&self) -> Matching {
         let line = if self.cot { "\n\n" } else { "\n" };
         Matching {
-            max_new_tokens: self.max_new_tokens,
+            max_new_tokens: self.new_tokens(),
             until: self.until.clone().unwrap_or_else(|| line.to_owned()),
-            normalise: self.normalise,
+            normalise: self.normalise.unwrap_or_default(),
             steps: self.cot,
         }
     }

@@ -9,12 +9,13 @@ use std::borrow::Cow;
 use std::time::Instant;
 
 use super::super::output::{Lines, log, print_aside, print_json};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::models::ModelConfig;
 use crate::models::Reading;
 use crate::models::forward::Wanted;
 use crate::models::generate::{Generation, Prompts};
 use crate::models::text::{StopTexts, end_ids};
+use crate::output::is_standard_output;
 use crate::report::number::seconds;
 
 pub(in crate::cli) use options::GenerateOptions;
@@ -26,16 +27,16 @@ use written::{GenerateJson, Seconds, Written};
 pub(super) fn run(options: &GenerateOptions) -> Result<()> {
     let how = options.generation()?;
     let show = options.show()?;
-    super::check_paths(
-        &[&options.model],
-        &options.inputs(),
-        &options.routing.outputs(),
-        options.common.json,
-    )?;
+    let outputs = options.routing.outputs();
+    super::check_paths(&[&options.model], &options.inputs(), &outputs, options.common.json)?;
+    if outputs.iter().any(|path| is_standard_output(path)) {
+        let problem = "standard output has the text; name a file for the other output";
+        return Err(Error::Options { problem });
+    }
     options.common.start()?;
     let clock = Instant::now();
     let config = ModelConfig::read(&options.model)?;
-    let prompted = Prompted::read(options, &config)?;
+    let (prompted, mut warnings) = Prompted::read(options, &config)?;
     let is_stream = show.is_stream(prompted.texts() * how.samples * how.beams)?;
     let batches = prompted.batches(options, &config);
     let longest = longest(&config, &batches, how);
@@ -50,7 +51,7 @@ pub(super) fn run(options: &GenerateOptions) -> Result<()> {
     let mut typist = Typist::new(&model, &prompted, &stops, how, is_stream);
     let mut written = Written::default();
     for batch in batches {
-        typist.start(&batch);
+        typist.start(&batch)?;
         let generated = model.generate_to(batch.tokens(), batch.sequences, how, &mut watch, &mut typist)?;
         typist.finish(generated, &mut written)?;
         if !is_stream && show != Show::Json {
@@ -58,8 +59,9 @@ pub(super) fn run(options: &GenerateOptions) -> Result<()> {
         }
     }
     let routing = options.routing.finish(&options.model, watch)?;
-    let warnings = super::warnings(&imported.unused);
-    warnings.iter().for_each(|warning| log("warning", warning));
+    let unused = super::warnings(&imported.unused);
+    unused.iter().for_each(|warning| log("warning", warning));
+    warnings.extend(unused);
     let (prefill, decode) = typist.seconds();
     log("note", &speed(&prompted, &written, how, (prefill, decode)));
     if show != Show::Json {

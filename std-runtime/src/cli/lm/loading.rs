@@ -20,6 +20,11 @@ pub(in crate::cli) struct LoadOptions {
 }
 
 impl LoadOptions {
+    /// Whether a limit is given.
+    pub fn is_limited(&self) -> bool {
+        self.memory_limit.is_some()
+    }
+
     /// Reads the model of a folder if it fits with what it is to read.
     pub fn import(
         &self,

@@ -6,14 +6,14 @@ use std::time::Instant;
 use clap::Args;
 use serde::Serialize;
 
-use super::super::output::{Lines, log, print, print_json};
+use super::super::output::{Lines, log, print_json};
 use super::loading::LoadOptions;
 use super::routing::{RoutingOptions, RoutingSeen};
 use crate::cli::Common;
 use crate::error::Result;
 use crate::models::config::{LossCounting, LossScope};
 use crate::models::forward::{Keep, Side, Trace, Wanted};
-use crate::models::io::{Named, read_batch, write_tensors};
+use crate::models::io::{Named, write_tensors};
 use crate::models::losses::{Losses, RouterLoss, losses};
 use crate::models::{Batch, Model, ModelConfig};
 use crate::report::number::{decimal, things};
@@ -25,7 +25,7 @@ pub(in crate::cli) struct LogitsOptions {
     /// A folder with config.json and safetensors
     #[arg(value_name = "DIR")]
     model: PathBuf,
-    /// Ids: input_ids, and if wanted attention_mask, decoder_input_ids, labels
+    /// Ids: input_ids, and if wanted attention_mask, decoder_input_ids (of an encoder-decoder), labels
     #[arg(long, value_name = "IN.safetensors", help_heading = "Input")]
     input: PathBuf,
     /// Write logits and what routers say
@@ -49,9 +49,11 @@ const EXAMPLES: &str = "\
 Examples:
   mixlet lm logits ./Mixtral-8x7B --input ids.safetensors --output logits.safetensors --hidden
 
-Ids are [sequences, tokens] of i64. Labels of -100 are not learned from. An encoder-decoder shifts labels right where
-decoder_input_ids are absent. Tensors written: logits; router_logits.N (encoder_router_logits.N, decoder_router_logits.N)
-for the Nth layer with experts; hidden_states.N likewise, the last of them after the last norm.";
+Ids are [sequences, tokens] of i64; a mask is 1 for them and 0 for padding. Labels of -100 are not learned from. An \
+encoder-decoder needs decoder_input_ids or labels, which it shifts right where the former are absent. Tensors written: logits; \
+router_logits.N (encoder_router_logits.N, decoder_router_logits.N) for the Nth layer with experts; hidden_states.N likewise, the \
+last of them after the last norm. With labels the losses are printed. With --output - the tensors go to standard output, and \
+everything else to standard error.";
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -90,7 +92,8 @@ pub(super) fn run(options: &LogitsOptions) -> Result<()> {
     options.common.start()?;
     let clock = Instant::now();
     let config = ModelConfig::read(&options.model)?;
-    let batch = read_batch(&options.input, config.vocab)?;
+    let (batch, mut warnings) =
+        super::read_batch(&options.input, config.vocab, &super::batch_names(&config))?;
     let reading = batch.reading(&config);
     let imported = options.load.import(&options.model, config, reading, Wanted::All)?;
     let mut model = imported.model;
@@ -106,8 +109,9 @@ pub(super) fn run(options: &LogitsOptions) -> Result<()> {
     let losses = losses(&model.config, &batch, &logits, &trace)?;
     let seconds = Seconds { read, run: clock.elapsed().as_secs_f64() };
 
-    let warnings = super::warnings(&imported.unused);
-    warnings.iter().for_each(|warning| log("warning", warning));
+    let unused = super::warnings(&imported.unused);
+    unused.iter().for_each(|warning| log("warning", warning));
+    warnings.extend(unused);
     let tokens = logits.len() / model.config.vocab / batch.sequences;
     let shape = vec![batch.sequences, tokens, model.config.vocab];
     let mut tensors = vec![Named { name: "logits".to_owned(), shape, values: logits }];
@@ -118,7 +122,7 @@ pub(super) fn run(options: &LogitsOptions) -> Result<()> {
     if !options.common.json {
         let mut lines = summary(&batch, losses.as_ref(), &tensors, options);
         routing.add(&mut lines);
-        return print(&lines.text);
+        return super::print_summary(&lines.text, &outputs);
     }
     print_json(&LogitsJson {
         sequences: batch.sequences,

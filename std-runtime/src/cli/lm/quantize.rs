@@ -11,10 +11,9 @@ use super::convert::{OutputOptions, add_written};
 use super::loading::LoadOptions;
 use crate::cli::Common;
 use crate::cli::progress::Progress;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::models::compare::{Comparison, compare, labels};
 use crate::models::forward::Wanted;
-use crate::models::io::read_batch;
 use crate::models::quantize::{Only, Quantisation, Quantised, quantize};
 use crate::models::tensor::Narrow;
 use crate::models::{Batch, ModelConfig};
@@ -29,13 +28,13 @@ pub(in crate::cli) struct QuantizeOptions {
     model: PathBuf,
     #[command(flatten)]
     output: OutputOptions,
-    /// The format: a byte a weight and a scale a row, or half a byte and a scale for 32 weights
-    #[arg(long, value_enum, help_heading = "Quantisation")]
+    /// How weights are stored
+    #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Quantisation")]
     weights: Narrow,
-    /// Which matrices: those of experts alone, or all linear ones
-    #[arg(long, value_enum, default_value_t = Only::Linear, help_heading = "Quantisation")]
+    /// Which matrices
+    #[arg(long, value_enum, value_name = "WHICH", default_value_t = Only::Linear, help_heading = "Quantisation")]
     only: Only,
-    /// Compare the two models on these ids: input_ids, and if wanted attention_mask, labels
+    /// Compare the two models on these ids: input_ids, and if wanted attention_mask, labels, decoder_input_ids
     #[arg(long, value_name = "IN.safetensors", help_heading = "Quantisation")]
     compare: Option<PathBuf>,
     #[command(flatten)]
@@ -47,10 +46,11 @@ pub(in crate::cli) struct QuantizeOptions {
 const EXAMPLES: &str = "\
 Examples:
   mixlet lm quantize ./OLMoE-1B-7B ./olmoe-int8 --weights int8
-  mixlet lm quantize ./Mixtral-8x7B ./mixtral-int4 --weights int4 --only experts --compare text.safetensors
+  mixlet lm quantize ./Mixtral-8x7B ./int4 --weights int4 --only experts --compare ids.safetensors
 
-Routers, norms, biases and embeddings stay as they are. With int4 the output head, and rows that are not made of whole
-groups of 32, are in int8. The result runs wherever a folder with a model is asked for; export-hf makes it f32 again.";
+Routers, norms, biases and embeddings stay as they are. With int4 the output head (but for --only all), and rows that \
+are not made of whole groups of 32, are in int8. The result runs wherever a folder with a model is asked for; export-hf makes it f32 again. For what it \
+loses on a text, see `mixlet lm eval --against`.";
 
 /// What `--json` prints.
 #[derive(Serialize)]
@@ -72,9 +72,14 @@ struct Seconds {
 
 /// Runs the command.
 pub(super) fn run(options: &QuantizeOptions) -> Result<()> {
+    if options.load.is_limited() && options.compare.is_none() {
+        let problem = "--memory-limit is for the two models of --compare; leave it out without";
+        return Err(Error::Options { problem });
+    }
     options.common.start()?;
     let OutputOptions { folder, file_bytes } = &options.output;
     let batch = options.compare.as_deref().map(|path| batch(options, path)).transpose()?;
+    let (batch, warnings) = batch.unzip();
     let clock = Instant::now();
     let mut progress = Progress::new();
     let how = Quantisation { weights: options.weights, only: options.only };
@@ -86,8 +91,9 @@ pub(super) fn run(options: &QuantizeOptions) -> Result<()> {
     let clock = Instant::now();
     let comparison = batch.map(|batch| compared(options, batch)).transpose()?;
     let seconds = Seconds { write, compare: clock.elapsed().as_secs_f64() };
-    let warnings = super::warnings(&quantised.converted.unused);
-    warnings.iter().for_each(|warning| log("warning", warning));
+    let unused = super::warnings(&quantised.converted.unused);
+    unused.iter().for_each(|warning| log("warning", warning));
+    let warnings = [warnings.unwrap_or_default(), unused].concat();
     if options.common.json {
         let (weights, only) = (options.weights, options.only);
         let (quantised, warnings) = (&quantised, &warnings[..]);
@@ -97,11 +103,11 @@ pub(super) fn run(options: &QuantizeOptions) -> Result<()> {
 }
 
 /// What the models are compared on, which must have something to predict.
-fn batch(options: &QuantizeOptions, path: &Path) -> Result<Batch> {
+fn batch(options: &QuantizeOptions, path: &Path) -> Result<(Batch, Vec<String>)> {
     let config = ModelConfig::read(&options.model)?;
-    let batch = read_batch(path, config.vocab)?;
+    let (batch, warnings) = super::read_batch(path, config.vocab, &super::batch_names(&config))?;
     labels(&config, &batch)?;
-    Ok(batch)
+    Ok((batch, warnings))
 }
 
 fn compared(options: &QuantizeOptions, batch: Batch) -> Result<Comparison> {

@@ -34,7 +34,7 @@ pub(in crate::cli) struct RoutingOptions {
     #[arg(long, requires = "replay")]
     any_routers: bool,
     /// What to do with a decoder whose routers look at later tokens
-    #[arg(long, value_enum, default_value_t = LookAhead::Refuse)]
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = LookAhead::Refuse)]
     look_ahead: LookAhead,
 }
 

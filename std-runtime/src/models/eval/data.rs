@@ -8,11 +8,12 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use crate::error::{Error, EvalProblem, Result};
-use crate::models::text::{LIST, is_list_of_objects, read_text};
+use crate::models::text::{LIST, is_list_of_objects, json_reason, read_text};
 
 /// Names of the keys, each first the one that errors name.
 const PROMPT: [&str; 3] = ["prompt", "question", "input"];
 const ANSWER: [&str; 4] = ["answer", "completion", "target", "output"];
+const CHOICES: [&str; 1] = ["choices"];
 const TEXT: [&str; 1] = ["text"];
 /// What sets the steps to an answer apart from it, in the answers of GSM8K.
 const STEPS_END: &str = "####";
@@ -70,7 +71,7 @@ impl Data {
             };
             return Ok(Self::Texts(lines.map(text).collect::<Result<_, _>>()?));
         }
-        let with_choices = keys.contains_key("choices");
+        let with_choices = get(&keys, &CHOICES).is_some();
         let question = |(nth, line)| {
             let keys = object(line)?;
             if with_choices { Question::of_choices(&keys, nth + 1) } else { Question::free(&keys, nth + 1) }
@@ -82,11 +83,10 @@ impl Data {
 
 impl Question {
     fn of_choices(keys: &Map<String, Value>, line: usize) -> Result<Self, EvalProblem> {
-        let missing = EvalProblem::Missing { key: "choices", expected: "a list of at least two texts" };
-        let choices =
-            keys.get("choices").and_then(texts).filter(|choices| choices.len() > 1).ok_or(missing)?;
-        let missing = EvalProblem::Missing { key: "answer", expected: "a choice's text or its place" };
-        let answer = get(keys, &ANSWER).ok_or(missing)?;
+        let choices = get(keys, &CHOICES).and_then(texts).filter(|choices| choices.len() > 1);
+        let choices = choices.ok_or_else(|| wrong(keys, &CHOICES, "a list of at least two texts"))?;
+        let answer = get(keys, &ANSWER);
+        let answer = answer.ok_or_else(|| wrong(keys, &ANSWER, "a choice's text or its place"))?;
         let place = match answer {
             Value::String(text) => choices.iter().position(|choice| choice == text),
             other => other.as_u64().map(|place| place as usize).filter(|place| *place < choices.len()),
@@ -98,7 +98,6 @@ impl Question {
     }
 
     fn free(keys: &Map<String, Value>, line: usize) -> Result<Self, EvalProblem> {
-        let missing = EvalProblem::Missing { key: "answer", expected: "a text, or a list of texts" };
         let mut answers = get(keys, &ANSWER)
             .and_then(|answer| match answer {
                 Value::String(text) => Some(vec![text.clone()]),
@@ -106,7 +105,7 @@ impl Question {
                 other => texts(other),
             })
             .filter(|answers| !answers.is_empty())
-            .ok_or(missing)?;
+            .ok_or_else(|| wrong(keys, &ANSWER, "a text, or a list of texts"))?;
         let mut steps = steps(keys);
         for answer in &mut answers {
             if let Some((before, after)) = answer.split_once(STEPS_END) {
@@ -123,7 +122,7 @@ fn steps(keys: &Map<String, Value>) -> Option<String> {
 }
 
 fn object(line: &str) -> Result<Map<String, Value>, EvalProblem> {
-    serde_json::from_str(line).map_err(|error| EvalProblem::Json { reason: error.to_string() })
+    serde_json::from_str(line).map_err(|error| EvalProblem::Json { reason: json_reason(&error) })
 }
 
 fn get<'a>(keys: &'a Map<String, Value>, names: &[&str]) -> Option<&'a Value> {
@@ -132,7 +131,16 @@ fn get<'a>(keys: &'a Map<String, Value>, names: &[&str]) -> Option<&'a Value> {
 
 fn string(keys: &Map<String, Value>, names: &[&'static str]) -> Result<String, EvalProblem> {
     let text = get(keys, names).and_then(Value::as_str).map(str::to_owned);
-    text.ok_or(EvalProblem::Missing { key: names[0], expected: "a text" })
+    text.ok_or_else(|| wrong(keys, names, "a text"))
+}
+
+/// A key that is not there, or has something else.
+fn wrong(keys: &Map<String, Value>, names: &[&'static str], expected: &'static str) -> EvalProblem {
+    let key = names[0];
+    match get(keys, names) {
+        None => EvalProblem::Missing { key, expected },
+        Some(value) => EvalProblem::Value { key, found: value.to_string(), expected },
+    }
 }
 
 fn texts(value: &Value) -> Option<Vec<String>> {
@@ -186,7 +194,14 @@ mod tests {
             (
                 r#"{"prompt": "q", "answer": true}"#,
                 Some(1),
-                "`answer` is not there, expected a text, or a list of texts",
+                "`answer` is `true`, expected a text, or a list of texts",
+            ),
+            (r#"{"prompt": 3, "answer": "a"}"#, Some(1), "`prompt` is `3`, expected a text"),
+            ("{\"text\": \"a\"}\n{\"text\": null}", Some(2), "`text` is `null`, expected a text"),
+            (
+                &format!("{good}\n{{\"prompt\": "),
+                Some(2),
+                "no JSON object (`EOF while parsing a value at column 11`)",
             ),
             (
                 &format!("{good}\n{}", good.replace(": 0}", ": 2}")),
@@ -201,7 +216,7 @@ mod tests {
             (
                 &format!("{good}\n{}", good.replace(", \"b\"", "")),
                 Some(2),
-                "`choices` is not there, expected a list of at least two texts",
+                "`choices` is `[\"a\"]`, expected a list of at least two texts",
             ),
         ];
         for (text, line, message) in cases {

@@ -6,7 +6,7 @@ use super::Scored;
 use super::data::{Data, Question};
 use super::perplexity::windows;
 use super::shots::{Shots, joined};
-use crate::error::{Error, EvalProblem, Result};
+use crate::error::{Error, EvalProblem, PromptPlace, Result};
 use crate::models::ModelConfig;
 use crate::models::Reading;
 use crate::models::forward::Wanted;
@@ -161,7 +161,7 @@ impl Planner<'_> {
             if self.config.encoder.is_some() {
                 return Err(self.problem(*line, EvalProblem::NoPrompt));
             }
-            let ids = self.tokenizer.encode(text)?;
+            let ids = self.encode(*line, text)?;
             let windows = windows(&ids, self.settings.window, self.settings.stride);
             if windows.is_empty() {
                 return Err(self.problem(*line, EvalProblem::Short));
@@ -179,13 +179,13 @@ impl Planner<'_> {
         let prompt = self.text(questions, nth)?;
         let run = match self.config.encoder {
             Some(_) => {
-                let (input, output) = (self.tokenizer.encode(&prompt)?, self.tokenizer.encode(answer)?);
+                let (input, output) = (self.encode(line, &prompt)?, self.encode(line, answer)?);
                 Scored { input, output, from: 0 }
             }
             None => {
                 // Both at once, as they would be read; the answer begins where the prompt's own ids end to be the same.
                 let (alone, output) =
-                    (self.tokenizer.encode(&prompt)?, self.tokenizer.encode(&joined(&prompt, answer))?);
+                    (self.encode(line, &prompt)?, self.encode(line, &joined(&prompt, answer))?);
                 let same = alone.iter().zip(&output).take_while(|(a, b)| a == b).count();
                 Scored { input: Vec::new(), from: same, output }
             }
@@ -198,10 +198,16 @@ impl Planner<'_> {
     }
 
     fn prompt(&self, questions: &[Question], nth: usize) -> Result<Vec<u32>> {
-        let ids = self.tokenizer.encode(&self.text(questions, nth)?)?;
+        let ids = self.encode(Some(questions[nth].line), &self.text(questions, nth)?)?;
         let read = if self.config.encoder.is_some() { 1 } else { ids.len() };
         self.check(Some(questions[nth].line), read + self.settings.max_new_tokens)?;
         Ok(ids)
+    }
+
+    /// The ids of a text; errors name its line.
+    fn encode(&self, line: Option<usize>, text: &str) -> Result<Vec<u32>> {
+        let place = PromptPlace::File { path: self.path.to_owned(), line };
+        self.tokenizer.encode(text).map_err(|error| error.of_prompt(&place))
     }
 
     fn text(&self, questions: &[Question], nth: usize) -> Result<String> {

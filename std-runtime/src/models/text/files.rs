@@ -14,13 +14,17 @@ const MOST_BYTES: u64 = 1 << 28;
 /// The text of a file; `None` if there is none.
 pub(super) fn text(path: &Path) -> Result<Option<String>> {
     let fail = |what, source| Error::Io { path: path.to_owned(), what, source };
-    let len = match fs::metadata(path) {
+    let facts = match fs::metadata(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => return Err(fail("open", source)),
-        Ok(known) => known.len(),
+        Ok(facts) => facts,
     };
-    if len > MOST_BYTES {
-        return Err(TextProblem::TooLarge { found: len, limit: MOST_BYTES }.at(path));
+    // A pipe would be waited for, a device has no end.
+    if !facts.is_file() {
+        return Err(TextProblem::Damaged { reason: "no regular file".to_owned() }.at(path));
+    }
+    if facts.len() > MOST_BYTES {
+        return Err(TextProblem::TooLarge { found: facts.len(), limit: MOST_BYTES }.at(path));
     }
     fs::read_to_string(path).map(Some).map_err(|source| fail("read", source))
 }

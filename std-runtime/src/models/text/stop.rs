@@ -50,9 +50,9 @@ pub struct StoppedStream<'t> {
 }
 
 impl<'t> StoppedStream<'t> {
-    /// Nothing has come yet.
-    pub fn new(tokenizer: &'t Tokenizer, stops: &'t StopTexts) -> Self {
-        Self { stream: tokenizer.stream(), stops, held: String::new(), is_stopped: false }
+    /// Nothing has come yet behind a prompt, which may be empty.
+    pub fn new(tokenizer: &'t Tokenizer, prompt: &[u32], stops: &'t StopTexts) -> Result<Self> {
+        Ok(Self { stream: tokenizer.stream(prompt)?, stops, held: String::new(), is_stopped: false })
     }
 
     /// The text that is certain after an id, and was not before.

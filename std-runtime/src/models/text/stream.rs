@@ -23,8 +23,9 @@ pub struct TextStream<'t> {
 }
 
 impl<'t> TextStream<'t> {
-    pub(super) fn new(tokenizer: &'t Tokenizer) -> Self {
-        Self { tokenizer, ids: Vec::new(), given: 0, text: String::new() }
+    pub(super) fn new(tokenizer: &'t Tokenizer, prompt: &[u32]) -> Result<Self> {
+        let text = if prompt.is_empty() { String::new() } else { tokenizer.decode(prompt)? };
+        Ok(Self { tokenizer, ids: prompt.to_vec(), given: prompt.len(), text })
     }
 
     /// The text that an id adds; empty while a character is unfinished.
@@ -45,8 +46,8 @@ impl<'t> TextStream<'t> {
     fn give(&mut self, text: &str) -> Result<String> {
         let piece = behind(text, &self.text).to_owned();
         let new = self.tokenizer.decode(&self.ids[self.given..])?;
-        // Tokens without text tell nothing about the spaces after them.
-        if new.is_empty() {
+        // Tokens without text tell nothing about the spaces after them, nor does half of a character about its other half.
+        if new.is_empty() || !text.ends_with(&new) {
             self.text = text.to_owned();
         } else {
             self.ids.drain(..self.given);
@@ -58,7 +59,7 @@ impl<'t> TextStream<'t> {
 }
 
 /// What follows in a text where the two begin to differ.
-fn behind<'a>(text: &'a str, before: &str) -> &'a str {
+pub(super) fn behind<'a>(text: &'a str, before: &str) -> &'a str {
     let same = text.chars().zip(before.chars()).take_while(|(a, b)| a == b);
     text.get(same.map(|(a, _)| a.len_utf8()).sum()..).unwrap_or_default()
 }

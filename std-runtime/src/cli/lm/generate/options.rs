@@ -12,6 +12,7 @@ use super::typist::Show;
 use crate::cli::{Common, usage};
 use crate::error::{Error, Result};
 use crate::models::generate::{Generation, Sampling};
+use crate::table::input::is_standard_input;
 
 /// Everything `mixlet lm generate` takes.
 #[derive(Args)]
@@ -56,13 +57,14 @@ pub(super) struct InputOptions {
 #[group(required = true, multiple = false)]
 #[command(next_help_heading = "Input")]
 pub(super) struct SourceOptions {
-    /// A prompt; may be given several times. - is all of standard input
+    /// A prompt; may be given several times. - is all of standard input as one prompt
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub prompt: Vec<String>,
-    /// A file of prompts: one in each line, or JSON objects with a `prompt`
+    /// A file of prompts: one in each line, blank ones left out, or JSON objects with a text `prompt`. - is standard input
     #[arg(long, value_name = "FILE")]
     pub prompts: Option<PathBuf>,
-    /// A file of chats: lists of messages with `role` and `content` in JSON, or one in each line
+    /// A file of chats in JSON: messages with `role` and `content`, as one list, a list in each line, or one in each line. - is
+    /// standard input
     #[arg(long, value_name = "FILE")]
     pub messages: Option<PathBuf>,
     /// Ids: input_ids, and attention_mask where they are padded (on the left, without an encoder); needs no tokenizer
@@ -90,7 +92,7 @@ pub(super) struct WritingOptions {
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = beams, conflicts_with = "input")]
     pub batch: usize,
     /// How activations meet narrow weights
-    #[arg(long, value_enum, default_value_t = OperandsOption::Rounded)]
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = OperandsOption::Rounded)]
     pub operands: OperandsOption,
 }
 
@@ -119,7 +121,8 @@ pub(super) struct ChanceOptions {
     /// Among tokens with at least this share of the likeliest one's probability
     #[arg(long, value_name = "P", value_parser = usage::share, allow_negative_numbers = true)]
     min_p: Option<f64>,
-    /// Divide what speaks for tokens that are there already; 1 leaves them alone
+    /// Make tokens that are in the text already less likely: positive logits are divided by this, others multiplied; 1 leaves
+    /// them alone
     #[arg(long, value_name = "R", default_value_t = 1.0, value_parser = positive, allow_negative_numbers = true)]
     repetition_penalty: f64,
     /// Texts for each prompt
@@ -130,12 +133,13 @@ pub(super) struct ChanceOptions {
 const EXAMPLES: &str = "\
 Examples:
   mixlet lm generate ./OLMoE-1B-7B --prompt 'The capital of France is' --max-new-tokens 50
-  mixlet lm generate ./Qwen1.5-MoE-A2.7B-Chat --prompt 'Who are you?' --chat --temperature 0.7 --top-p 0.8 --seed 1
+  mixlet lm generate ./Qwen1.5-MoE-A2.7B-Chat --prompt 'Who are you?' --chat --temperature 0.7
   mixlet lm generate ./Mixtral-8x7B --prompts questions.txt --stop 'Q:' --json
   mixlet lm generate ./switch-base-8 --input prompts.safetensors --json
 
-What follows a prompt is printed, of several prompts one after the other. Settings of chance that lie in the model's folder are not
-taken over. With --input each line is a prompt (or the decoder's start) and what follows, as ids.";
+What follows a prompt is printed, of several prompts one after the other; --json keeps them apart where texts have several lines. \
+Settings of chance that lie in the model's folder are not taken over. With --input each line is a prompt (or the decoder's \
+start) and what follows, as ids.";
 
 fn tokens(text: &str) -> Result<usize, String> {
     usage::whole(text, 1 << 20)
@@ -166,9 +170,10 @@ fn whole_share(text: &str) -> Result<f64, String> {
 impl GenerateOptions {
     /// Files to be read.
     pub(super) fn inputs(&self) -> Vec<&Path> {
-        let SourceOptions { prompts, messages, input, .. } = &self.input.source;
-        let paths = [prompts, messages, input].into_iter().flatten();
-        paths.map(PathBuf::as_path).chain(self.routing.inputs()).collect()
+        let SourceOptions { prompt, prompts, messages, input } = &self.input.source;
+        let paths = [prompts, messages, input].into_iter().flatten().map(PathBuf::as_path);
+        let piped = prompt.iter().map(Path::new).filter(|path| is_standard_input(path));
+        paths.chain(piped).chain(self.routing.inputs()).collect()
     }
 
     /// How to write.

@@ -36,6 +36,24 @@ impl Show {
     }
 }
 
+/// What a text begins with.
+#[derive(Clone, Default)]
+pub(super) struct Begun {
+    /// Tokens of padding that the command added.
+    pub padding: usize,
+    /// The prompt, behind whose text the text goes on.
+    pub prompt: Vec<u32>,
+}
+
+impl Begun {
+    /// The `nth` prompt of a batch, padded on the left.
+    fn new(batch: &Prompts, nth: usize, ids: &[u32]) -> Self {
+        let real = batch.real.as_ref().and_then(|real| real.get(nth * ids.len()..)?.get(..ids.len()));
+        let padding = real.map_or(0, |real| real.iter().filter(|real| !**real).count());
+        Self { padding, prompt: ids[padding..].to_vec() }
+    }
+}
+
 /// Hears the tokens.
 pub(super) struct Typist<'a> {
     model: &'a Model,
@@ -48,8 +66,8 @@ pub(super) struct Typist<'a> {
     progress: Progress,
     /// Tokens of all batches so far, and how many there may be.
     tokens: [usize; 2],
-    /// Padding before each text of the batch.
-    padding: Vec<usize>,
+    /// Of each text of the batch.
+    begun: Vec<Begun>,
     clock: Instant,
     prefill: f64,
     decode: f64,
@@ -74,7 +92,7 @@ impl<'a> Typist<'a> {
             streams: Vec::new(),
             progress: Progress::new(),
             tokens: [0, most],
-            padding: Vec::new(),
+            begun: Vec::new(),
             clock: Instant::now(),
             prefill: 0.0,
             decode: 0.0,
@@ -82,22 +100,21 @@ impl<'a> Typist<'a> {
     }
 
     /// A batch begins.
-    pub fn start(&mut self, batch: &Prompts) {
-        let texts = batch.sequences * self.how.samples;
-        self.padding = match &batch.real {
+    pub fn start(&mut self, batch: &Prompts) -> Result<()> {
+        let rows = batch.ids.chunks(batch.ids.len() / batch.sequences);
+        let begun = rows.enumerate().map(|(nth, ids)| match self.tokenizer {
+            Some(_) if self.model.config.encoder.is_none() => Begun::new(batch, nth, ids),
             // Ids stay as they came, and an encoder's input is no part of the text.
-            Some(real) if self.tokenizer.is_some() && self.model.config.encoder.is_none() => {
-                let rows = real.chunks(real.len() / batch.sequences);
-                let padding = rows.map(|row| row.iter().filter(|real| !**real).count());
-                padding.flat_map(|padding| std::iter::repeat_n(padding, self.how.samples)).collect()
-            }
-            _ => vec![0; texts],
-        };
+            _ => Begun::default(),
+        });
+        self.begun = begun.flat_map(|begun| std::iter::repeat_n(begun, self.how.samples)).collect();
         let needed = self.is_stream || !self.stops.is_empty();
-        let tokenizers = self.tokenizer.filter(|_| needed).into_iter();
-        let tokenizers = tokenizers.flat_map(|tokenizer| std::iter::repeat_n(tokenizer, texts));
-        self.streams = tokenizers.map(|tokenizer| StoppedStream::new(tokenizer, self.stops)).collect();
+        let tokenizers = std::iter::repeat(self.tokenizer.filter(|_| needed)).map_while(|it| it);
+        let streams = tokenizers.zip(&self.begun);
+        let streams = streams.map(|(tokenizer, it)| StoppedStream::new(tokenizer, &it.prompt, self.stops));
+        self.streams = streams.collect::<Result<_>>()?;
         self.clock = Instant::now();
+        Ok(())
     }
 
     /// A batch is written.
@@ -108,7 +125,7 @@ impl<'a> Typist<'a> {
             let rest = self.streams.drain(..).map(StoppedStream::finish).collect::<Result<Vec<_>>>()?;
             print(&(rest.concat() + "\n"))?;
         }
-        written.add(generated, self.padding.drain(..), self.tokenizer, self.stops)
+        written.add(generated, self.begun.drain(..), self.tokenizer, self.stops)
     }
 
     /// Seconds of reading prompts, the first new token included, and of writing.
@@ -133,7 +150,7 @@ impl Listen for Typist<'_> {
             self.prefill += self.clock.elapsed().as_secs_f64();
             self.clock = Instant::now();
         }
-        self.tokens[0] += self.padding.len();
+        self.tokens[0] += self.begun.len();
         if !self.is_stream {
             let time = self.decode + self.clock.elapsed().as_secs_f64();
             self.progress.tokens(self.tokens[0] as u64, self.tokens[1] as u64, time);

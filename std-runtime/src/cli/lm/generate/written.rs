@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::super::super::output::print;
 use super::super::routing::RoutingSeen;
+use super::typist::Begun;
 use crate::error::Result;
 use crate::models::generate::{Finish, Generated};
 use crate::models::text::{StopTexts, Tokenizer};
@@ -55,27 +56,28 @@ pub(super) struct Seconds {
 }
 
 impl Written {
-    /// Adds a batch, of which each text begins with so much padding.
+    /// Adds a batch.
     pub fn add(
         &mut self,
         generated: Generated,
-        padding: impl Iterator<Item = usize>,
+        begun: impl Iterator<Item = Begun>,
         tokenizer: Option<&Tokenizer>,
         stops: &StopTexts,
     ) -> Result<()> {
         let Generated { sequences, prompt, finishes, scores } = generated;
         self.scores.extend(scores);
-        for ((mut sequence, mut finish), padding) in sequences.into_iter().zip(finishes).zip(padding) {
+        for ((mut sequence, mut finish), begun) in sequences.into_iter().zip(finishes).zip(begun) {
             let new = sequence.len() - prompt;
             let said = &sequence[prompt..];
             let said = if finish == Finish::End { &said[..new - 1] } else { said };
-            let mut text = tokenizer.map(|tokenizer| tokenizer.decode(said)).transpose()?;
+            let text = |tokenizer: &Tokenizer| tokenizer.decode_behind(&begun.prompt, said);
+            let mut text = tokenizer.map(text).transpose()?;
             let stop = text.as_deref().and_then(|text| stops.find(text));
             if let Some((text, place)) = text.as_mut().zip(stop) {
                 text.truncate(place);
                 finish = Finish::Stop;
             }
-            sequence.drain(..padding);
+            sequence.drain(..begun.padding);
             self.texts.push(Text { text, sequence, new, finish });
         }
         Ok(())
