@@ -4,9 +4,12 @@
 mod common;
 
 use common::random::SplitMix;
-use mixlet_core::moe::Phase;
+use mixlet_core::moe::{
+    ByPhase, CapacityRule, InputNoise, Phase, Policy, Priority, RouterConfig, SecondExpert,
+};
+use mixlet_core::nn::{IGNORED, LabelSmoothing, Reduction};
 use mixlet_runtime::error::Result;
-use mixlet_runtime::models::config::{Block, Network};
+use mixlet_runtime::models::config::{Block, Experts, Network};
 use mixlet_runtime::models::forward::{Keep, Trace, TracedMixture};
 use mixlet_runtime::models::tensor::Tensor;
 use mixlet_runtime::models::weights::{TensorSource, Weights};
@@ -81,13 +84,22 @@ fn batch(seed: u64) -> Batch {
         |count: usize| -> Vec<u32> { (0..count).map(|_| 2 + random.below(VOCAB - 2) as u32).collect() };
     let real = (0..20).map(|place| place < 17).collect();
     let (ids, mut labels) = (ids(20), ids(20));
-    labels[3] = mixlet_core::nn::IGNORED;
+    labels[3] = IGNORED;
     Batch { sequences: 2, ids, real: Some(real), decoder_ids: None, labels: Some(labels) }
 }
 
-fn loss(model: &Model, batch: &Batch, gradients: &mut Gradients) -> f64 {
-    let objective = Objective { phase: Phase::Eval, z_loss: 1e-2, ..Objective::default() };
-    loss_and_gradients(model, batch, &objective, gradients).unwrap().total
+/// In evaluation, where nothing is random.
+const CERTAIN: Objective = Objective {
+    phase: Phase::Eval,
+    seed: 0,
+    label_smoothing: LabelSmoothing::AllIds(0.1),
+    z_loss: 1e-2,
+    reduction: Reduction::Mean,
+    routers_share: 0.5,
+};
+
+fn loss(model: &Model, batch: &Batch, objective: &Objective, gradients: &mut Gradients) -> f64 {
+    loss_and_gradients(model, batch, objective, gradients).unwrap().total
 }
 
 /// Who goes where in a mixture: chosen experts, and who got no place.
@@ -105,6 +117,7 @@ fn routes(model: &Model, batch: &Batch) -> Vec<Route> {
 struct Line<'a> {
     model: &'a mut Model,
     batch: &'a Batch,
+    objective: &'a Objective,
     gradients: &'a mut Gradients,
     tensor: usize,
 }
@@ -118,7 +131,8 @@ impl Line<'_> {
         let step = |grad: f32| (distance * f64::from(grad) / norm) as f32;
         weights.iter_mut().zip(grads).for_each(|(weight, grad)| *weight += step(*grad));
         let mut nothing = Gradients::new(&self.model.config, |_| false).unwrap();
-        let found = (loss(self.model, self.batch, &mut nothing), routes(self.model, self.batch));
+        let found =
+            (loss(self.model, self.batch, self.objective, &mut nothing), routes(self.model, self.batch));
         let Parameter { weights, .. } = self.gradients.parameters(self.model).nth(self.tensor).unwrap();
         weights.copy_from_slice(&before);
         found
@@ -126,16 +140,17 @@ impl Line<'_> {
 }
 
 /// Along its own gradient `g` the loss rises by `|g|`, tensor by tensor, as long as no route changes.
-fn check(name: &str, config: ModelConfig, tolerance: f64) {
+fn check(name: &str, config: ModelConfig, objective: &Objective, tolerance: f64) {
     let (mut model, batch) = (model(config, 5), batch(3));
     let mut gradients = Gradients::new(&model.config, |_| true).unwrap();
-    loss(&model, &batch, &mut gradients);
+    loss(&model, &batch, objective, &mut gradients);
     let norm = |grads: &mut [f32]| grads.iter().map(|grad| f64::from(*grad).powi(2)).sum::<f64>().sqrt();
     let learning = gradients.learning();
     let tensors: Vec<_> = learning.map(|(named, grads)| (named.name.clone(), norm(grads))).collect();
     let (here, mut compared) = (routes(&model, &batch), 0);
     for (tensor, (of, norm)) in tensors.iter().enumerate().filter(|(_, (_, norm))| *norm > 1e-3) {
-        let mut line = Line { model: &mut model, batch: &batch, gradients: &mut gradients, tensor };
+        let mut line =
+            Line { model: &mut model, batch: &batch, objective, gradients: &mut gradients, tensor };
         for h in [4e-3, 1e-3, 3e-4] {
             let points = [h, -h, 2.0 * h, -2.0 * h].map(|distance| line.at(distance, *norm));
             if points.iter().any(|(_, routes)| *routes != here) {
@@ -155,18 +170,18 @@ fn check(name: &str, config: ModelConfig, tolerance: f64) {
 #[test]
 fn slopes_of_encoder_decoders() {
     for name in ["tokens_choose_base", "experts_choose_base", "t5_v1_1_base"] {
-        check(name, small(name), 3e-3);
+        check(name, small(name), &CERTAIN, 3e-3);
     }
     // Differences pass the corner of a ReLU here and there.
     for name in ["switch_base_8", "t5_base"] {
-        check(name, small(name), 2e-2);
+        check(name, small(name), &CERTAIN, 2e-2);
     }
 }
 
 #[test]
 fn slopes_of_decoders() {
     for name in ["glam_0.1b_64e", "glam_8b"] {
-        check(name, small(name), 3e-3);
+        check(name, small(name), &CERTAIN, 3e-3);
     }
     let qwen3_moe = json!({
         "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 12, "norm_topk_prob": true,
@@ -180,6 +195,46 @@ fn slopes_of_decoders() {
         ("qwen2", json!({})),
     ];
     for (kind, more) in cases {
-        check(kind, decoder(kind, more), 3e-3);
+        check(kind, decoder(kind, more), &CERTAIN, 3e-3);
+    }
+}
+
+/// Changes every mixture.
+fn with_mixtures(mut config: ModelConfig, change: impl Fn(&mut Experts)) -> ModelConfig {
+    let layers = config.encoder.iter_mut().chain([&mut config.decoder]).flat_map(|stack| &mut stack.layers);
+    for block in layers.flat_map(|layer| &mut layer.blocks) {
+        if let Block::Experts(experts) = block {
+            change(experts);
+        }
+    }
+    config
+}
+
+#[test]
+fn slopes_with_a_noisy_router() {
+    // All experts for every token: no route can change.
+    let config = with_mixtures(small("tokens_choose_base"), |experts| {
+        experts.router.policy = Policy::Flaxformer { top_k: 4 };
+        experts.router.capacity = CapacityRule::Dropless;
+        experts.router.input_noise = InputNoise::Jitter(0.5);
+    });
+    check("jitter", config, &Objective { phase: Phase::Train, seed: 7, ..CERTAIN }, 3e-3);
+}
+
+#[test]
+fn chance_follows_the_seed() {
+    for priority in [Priority::Ranks, Priority::Random] {
+        let config = with_mixtures(small("st_moe_base"), |experts| {
+            let others = ByPhase::both(SecondExpert::Random(1.0));
+            experts.router =
+                RouterConfig { policy: Policy::Mesh { top_k: 2, others }, priority, ..experts.router };
+        });
+        let (model, batch) = (model(config, 5), batch(3));
+        let with = |seed: u64| {
+            let objective = Objective { phase: Phase::Train, seed, ..CERTAIN };
+            loss(&model, &batch, &objective, &mut Gradients::new(&model.config, |_| false).unwrap())
+        };
+        assert_eq!(with(1), with(1), "{priority:?}");
+        assert!((2..6).any(|seed| with(seed) != with(1)), "{priority:?}");
     }
 }

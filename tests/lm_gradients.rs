@@ -22,6 +22,7 @@ const GRADIENTS: f32 = 1e-4;
 /// What PyTorch computed in evaluation: nothing is random.
 const EVALUATION: Objective = Objective {
     phase: Phase::Eval,
+    seed: 0,
     label_smoothing: LabelSmoothing::None,
     z_loss: 0.0,
     reduction: Reduction::Mean,

@@ -47,6 +47,8 @@ pub use optimizer::{Factored, Optimizer, Rule, Unreached};
 pub struct Objective {
     /// Whose capacity and choices hold: those of training, or those of evaluation.
     pub phase: Phase,
+    /// What routers draw their random choices from, in training: for every batch another number.
+    pub seed: u64,
     /// Probability taken from the label.
     pub label_smoothing: LabelSmoothing,
     /// `z_loss · ln²(Σ eˡᵒᵍⁱᵗ)` is added per label; 1e-4 in T5X.
@@ -62,6 +64,7 @@ impl Default for Objective {
     fn default() -> Self {
         Self {
             phase: Phase::Train,
+            seed: 0,
             label_smoothing: LabelSmoothing::None,
             z_loss: 0.0,
             reduction: Reduction::Mean,

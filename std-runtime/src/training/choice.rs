@@ -1,10 +1,11 @@
 //! What a router chose, kept with the plan that it led to.
 
 use mixlet_core::moe::{
-    Admission, DROPPED, DispatchPlan, Phase, PlanStorage, Router, RouterError, RouterInput, Routing,
-    RoutingCache, RoutingShape, RoutingStorage, normalise_kept, normalise_kept_backward, order, order_len,
-    plan, route, route_backward,
+    Admission, DROPPED, DispatchPlan, Phase, PlanStorage, Priority, Router, RouterError, RouterInput,
+    Routing, RoutingCache, RoutingShape, RoutingStorage, normalise_kept, normalise_kept_backward, order,
+    order_len, plan, random_order, route, route_backward,
 };
+use rand_core::Rng;
 
 /// A choice and its plan.
 pub(super) struct Choice {
@@ -24,8 +25,13 @@ pub(super) struct Choice {
 }
 
 impl Choice {
-    /// Lets a router choose, and plans who gets a place.
-    pub fn new(router: Router, phase: Phase, input: RouterInput<'_>) -> Result<Self, RouterError> {
+    /// Lets a router choose, and plans who gets a place. `random` is for the order of places, where that is by chance.
+    pub fn new(
+        router: Router,
+        phase: Phase,
+        input: RouterInput<'_>,
+        random: &mut impl Rng,
+    ) -> Result<Self, RouterError> {
         let tokens = input.logits.len() / (router.config().experts as usize).max(1);
         let shape = router.shape(phase, tokens)?;
         let (mut reals, mut integers) = (vec![0.0; shape.reals_len()], vec![0; shape.integers_len()]);
@@ -34,7 +40,10 @@ impl Choice {
         let mut memory = vec![0; PlanStorage::len(shape.slots, shape.experts)];
         let storage = PlanStorage::new(shape.slots, shape.experts, &mut memory)?;
         let mut places = vec![0; order_len(&router, shape)];
-        let order = order(&router, &routed.cache, routed.routing.gates, &mut places)?;
+        let order = match router.config().priority {
+            Priority::Random => random_order(&router, shape, random, &mut places)?,
+            _ => order(&router, &routed.cache, routed.routing.gates, &mut places)?,
+        };
         let plan = plan(&routed.routing, Admission::new(shape, order), storage)?;
         let kept = if router.normalises_after_dropping() {
             let mut kept = vec![0.0; routed.routing.gates.len()];

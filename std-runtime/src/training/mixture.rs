@@ -1,12 +1,15 @@
 //! Mixtures of experts with all that their gradients need, and the way back: combine, experts, gather, gates, router.
 
+use std::borrow::Cow;
+
 use mixlet_core::activation::sigmoid;
 use mixlet_core::linear::Write;
 use mixlet_core::matrix::{MatMut, MatRef};
-use mixlet_core::moe::RouterInput;
 use mixlet_core::moe::experts::{add_shared, add_shared_backward};
-use mixlet_core::moe::router::{RouterShape, router_backward_weights};
+use mixlet_core::moe::router::{RouterShape, input_noise, router_backward_weights};
+use mixlet_core::moe::{InputNoise, Phase, Router, RouterInput, draw};
 use mixlet_core::weights::Weights;
+use rand_pcg::Pcg64;
 
 use super::choice::Choice;
 use super::kernels::{CombineBackward, GatherBackward};
@@ -24,6 +27,8 @@ use crate::simd::wide;
 
 /// What the gradients of a mixture need.
 pub(super) struct MixtureTape {
+    /// `[tokens, model_dim]`: what the router's input was multiplied by; empty if it was not.
+    noise: Vec<f32>,
     logits: Vec<f32>,
     choice: Choice,
     networks: NetworksTape,
@@ -50,15 +55,20 @@ pub(super) struct Mixture<'a> {
 }
 
 impl Mixture<'_> {
-    /// What the mixture adds to tokens `x` `[tokens, model_dim]`.
-    pub fn forward(&self, x: &[f32]) -> Result<(Vec<f32>, MixtureTape)> {
+    /// What the mixture of a layer adds to tokens `x` `[tokens, model_dim]`.
+    pub fn forward(&self, x: &[f32], layer: usize) -> Result<(Vec<f32>, MixtureTape)> {
         let Self { pass, experts, weights } = *self;
-        let width = pass.width();
+        let (width, router) = (pass.width(), router(&pass.run, experts)?);
+        let mut random = self.random(layer);
+        let noise = self.noise(&router, x.len(), &mut random);
         let mut logits = vec![0.0; x.len() / width * weights.experts.len()];
-        router_logits(weights, width, x, &mut logits)?;
+        router_logits(weights, width, &noisy(&noise, x), &mut logits)?;
         let real = pass.run.real.filter(|_| !experts.routes_padding);
-        let input = RouterInput { real, bias: &weights.choice_bias, ..RouterInput::of_logits(&logits) };
-        let choice = Choice::new(router(&pass.run, experts)?, pass.phase, input)?;
+        let mut draws = vec![0.0; router.draws_len(pass.phase, x.len() / width)];
+        draw(&router, pass.phase, &mut random, &mut draws);
+        let bias = &weights.choice_bias[..];
+        let input = RouterInput { real, bias, draws: &draws, ..RouterInput::of_logits(&logits) };
+        let choice = Choice::new(router, pass.phase, input, &mut random)?;
 
         let (plan, routing) = (choice.plan(), choice.routing());
         let rows = self.gathered(&choice, x)?;
@@ -69,7 +79,7 @@ impl Mixture<'_> {
         wide(combine)?;
         let shared = experts.shared.as_ref().map(|shared| self.add_shared(shared, x, &mut out));
         let shared = shared.transpose()?.flatten();
-        Ok((out, MixtureTape { logits, choice, networks, outputs, shared }))
+        Ok((out, MixtureTape { noise, logits, choice, networks, outputs, shared }))
     }
 
     /// The gradient of `x`, from that of the output and from `of_losses`, what losses of routers add to that of the logits
@@ -81,7 +91,7 @@ impl Mixture<'_> {
         of_losses: &[f32],
         grads: &mut ExpertsWeights,
     ) -> Result<Vec<f32>> {
-        let MixtureTape { choice, networks, outputs, shared, .. } = tape;
+        let MixtureTape { noise, choice, networks, outputs, shared, .. } = tape;
         let (plan, routing) = (choice.plan(), choice.routing());
         let mut grad_rows = vec![0.0; outputs.len()];
         let mut grad_gates = vec![0.0; routing.gates.len()];
@@ -106,7 +116,7 @@ impl Mixture<'_> {
         // The router.
         let mut grad_logits = choice.backward(grad_gates)?;
         grad_logits.iter_mut().zip(of_losses).for_each(|(sum, grad)| *sum += grad);
-        self.router_backward(x, &grad_logits, grads, &mut grad_x)?;
+        self.router_backward((x, &noise), &grad_logits, grads, &mut grad_x)?;
 
         if let (Some(expert), Some(tape)) = (&self.experts.shared, shared) {
             self.shared_backward(expert, tape, (x, grad_out), grads, &mut grad_x)?;
@@ -128,7 +138,7 @@ impl Mixture<'_> {
 
     fn router_backward(
         &self,
-        x: &[f32],
+        (x, noise): (&[f32], &[f32]),
         grad_logits: &[f32],
         grads: &mut ExpertsWeights,
         grad_x: &mut [f32],
@@ -136,13 +146,37 @@ impl Mixture<'_> {
         let (model_dim, experts) = (self.pass.width(), self.weights.experts.len());
         let shape = RouterShape { tokens: x.len() / model_dim, model_dim, experts };
         if !grads.router.is_empty() {
-            router_backward_weights(shape, x, grad_logits, &mut grads.router)?;
+            router_backward_weights(shape, &noisy(noise, x), grad_logits, &mut grads.router)?;
         }
         for logits in grad_logits.chunks_exact(experts) {
             grads.router_bias.iter_mut().zip(logits).for_each(|(sum, grad)| *sum += grad);
         }
         let weights = Weights::F32(MatRef::new(&self.weights.router, experts, model_dim)?);
-        Ok(linear::input(weights, grad_logits, grad_x, Write::Add)?)
+        if noise.is_empty() {
+            return Ok(linear::input(weights, grad_logits, grad_x, Write::Add)?);
+        }
+        let mut through = vec![0.0; x.len()];
+        linear::input(weights, grad_logits, &mut through, Write::Overwrite)?;
+        let through = through.iter().zip(noise).map(|(grad, factor)| grad * factor);
+        grad_x.iter_mut().zip(through).for_each(|(sum, grad)| *sum += grad);
+        Ok(())
+    }
+
+    /// Random numbers for the mixture of a layer, the same again for the same seed.
+    fn random(&self, layer: usize) -> Pcg64 {
+        let place = 2 * layer as u128 + u128::from(self.pass.run.side == Side::Encoder);
+        Pcg64::new(self.pass.seed.into(), place)
+    }
+
+    /// What the router's input is multiplied by in training; empty if nothing is.
+    fn noise(&self, router: &Router, len: usize, random: &mut Pcg64) -> Vec<f32> {
+        let kind = router.config().input_noise;
+        if kind == InputNoise::None || self.pass.phase != Phase::Train {
+            return Vec::new();
+        }
+        let mut factors = vec![0.0; len];
+        input_noise(kind, random, &mut factors);
+        factors
     }
 
     /// Adds the expert that every token passes.
@@ -197,6 +231,14 @@ impl Mixture<'_> {
         let weights = Weights::F32(MatRef::new(weights, 1, width)?);
         Ok(linear::input(weights, &grad_gates, grad_x, Write::Add)?)
     }
+}
+
+/// The router's input.
+fn noisy<'a>(noise: &[f32], x: &'a [f32]) -> Cow<'a, [f32]> {
+    if noise.is_empty() {
+        return Cow::Borrowed(x);
+    }
+    x.iter().zip(noise).map(|(value, factor)| value * factor).collect()
 }
 
 impl MixtureTape {

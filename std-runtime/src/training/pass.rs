@@ -58,7 +58,8 @@ impl<'a> Reading<'a> {
     }
 
     fn pass<'b>(&'b self, objective: &Objective, encoded: Encoded<'b>) -> Pass<'b> {
-        Pass { run: self.run, phase: objective.phase, turns: &self.turns, encoded }
+        let Objective { phase, seed, .. } = *objective;
+        Pass { run: self.run, phase, seed, turns: &self.turns, encoded }
     }
 
     /// Runs the ids through a stack.

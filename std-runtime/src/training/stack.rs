@@ -22,6 +22,8 @@ use crate::models::weights::{AttentionWeights, BlockWeights, InnerWeights, NormW
 pub(super) struct Pass<'a> {
     pub run: Run<'a>,
     pub phase: Phase,
+    /// What random choices are drawn from.
+    pub seed: u64,
     /// `[sequences, tokens, width]`; empty where nothing is turned.
     pub turns: &'a [f32],
     /// What a decoder attends to; nothing where there is no encoder.
@@ -103,7 +105,7 @@ impl<'a> Pass<'a> {
         for (layer, (kinds, weights)) in stack.layers.iter().zip(&weights.layers).enumerate() {
             for (block, weights) in kinds.blocks.iter().zip(weights) {
                 let (normed, norm) = weights.norm.scale(self).forward(x.clone())?;
-                let (out, inner) = self.block((block, weights), &normed, &mut biases)?;
+                let (out, inner) = self.block((block, weights), &normed, layer, &mut biases)?;
                 x.iter_mut().zip(out).for_each(|(x, out)| *x += out);
                 blocks.push(BlockTape { layer, norm, normed, inner });
             }
@@ -141,6 +143,7 @@ impl<'a> Pass<'a> {
         &self,
         (block, weights): (&'a Block, &'a BlockWeights),
         x: &[f32],
+        layer: usize,
         biases: &mut Option<Arc<[f32]>>,
     ) -> Result<(Vec<f32>, InnerTape)> {
         Ok(match (block, &weights.inner) {
@@ -163,7 +166,7 @@ impl<'a> Pass<'a> {
                 (out, InnerTape::Dense(tape))
             }
             (Block::Experts(experts), InnerWeights::Experts(weights)) => {
-                let (out, tape) = Mixture { pass: self, experts, weights }.forward(x)?;
+                let (out, tape) = Mixture { pass: self, experts, weights }.forward(x, layer)?;
                 (out, InnerTape::Experts(Box::new(tape)))
             }
             _ => (vec![0.0; x.len()], InnerTape::Nothing),

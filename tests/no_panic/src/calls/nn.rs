@@ -28,6 +28,7 @@ fn attention<R: Real + Unknown>() {
     call(|| attention_backward_scratch_len(any()));
     call(|| attention_backward::<R>(&any(), any(), any(), any(), any()));
     call(|| unfold_latent::<R>(any(), any(), any(), any(), any()));
+    call(|| unfold_latent_backward::<R>(any(), any(), any(), any(), any()));
     call(|| KeyValueCache::<R>::new(any(), any(), any()).is_ok());
     call(|| KeyValueCache::<R>::capacity(&any()));
     call(|| KeyValueCache::<R>::tokens(&any()));

@@ -20,4 +20,5 @@ pub fn all() {
     call(|| adafactor_state_len(any(), any()));
     call(|| adafactor_scratch_len(any()));
     call(|| adafactor_step(any(), any(), any(), any(), any(), any()));
+    call(|| sgd_step(any(), any(), any(), any(), any()));
 }
