@@ -48,9 +48,9 @@ impl Gradients {
     /// let text = r#"{"model_type": "t5", "vocab_size": 96, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4,
     ///     "relative_attention_num_buckets": 8}"#;
     /// let config = ModelConfig::from_hf(text).unwrap();
-    /// let all = Gradients::new(&config, |_| true).unwrap();
+    /// let mut all = Gradients::new(&config, |_| true).unwrap();
     /// assert_eq!(all.learning().count(), 47);
-    /// let norms = Gradients::new(&config, |name| name.contains("layer_norm")).unwrap();
+    /// let mut norms = Gradients::new(&config, |name| name.contains("layer_norm")).unwrap();
     /// assert_eq!(norms.learning().count(), 12);
     /// ```
     pub fn new(config: &ModelConfig, learns: impl Fn(&str) -> bool) -> Result<Self> {

@@ -182,38 +182,17 @@ impl<'a> Pass<'a> {
         grads: &mut InnerWeights,
         carried: &mut Carried<'_>,
     ) -> Result<Vec<f32>> {
+        let rows = x.len() / self.width().max(1);
         Ok(match (block, tape, &weights.inner, grads) {
-            (
-                Block::Attention(attention),
-                InnerTape::Attention(tape, biases),
-                InnerWeights::Attention(weights),
-                InnerWeights::Attention(grads),
-            ) => {
-                let site = self.site(attention, weights, biases.as_deref());
-                let inner = site.backward(*tape, (x, x), grad, grads)?;
-                self.carry_biases(attention, &inner.biases, &mut grads.relative, &mut carried.biases)?;
-                added(inner.x, &inner.source)
-            }
-            (
-                Block::CrossAttention(attention),
-                InnerTape::CrossAttention(tape),
-                InnerWeights::Attention(weights),
-                InnerWeights::Attention(grads),
-            ) => {
-                let site = self.cross_site(attention, weights);
-                let inner = site.backward(*tape, (x, self.encoded.states), grad, grads)?;
-                carried.encoded.iter_mut().zip(&inner.source).for_each(|(sum, grad)| *sum += grad);
-                inner.x
+            (_, tape, InnerWeights::Attention(weights), InnerWeights::Attention(grads)) => {
+                self.attention_backward((block, weights), (tape, x), grad, grads, carried)?
             }
             (
                 Block::Dense(network),
                 InnerTape::Dense(tape),
                 InnerWeights::Dense(weights),
                 InnerWeights::Dense(grads),
-            ) => {
-                let rows = x.len() / self.width().max(1);
-                Networks::one(network, weights, rows).backward(x, tape, grad, vec![grads])?
-            }
+            ) => Networks::one(network, weights, rows).backward(x, tape, grad, vec![grads])?,
             (
                 Block::Experts(experts),
                 InnerTape::Experts(tape),
@@ -222,6 +201,32 @@ impl<'a> Pass<'a> {
             ) => {
                 let of_losses = carried.of_losses.pop().unwrap_or_default();
                 Mixture { pass: self, experts, weights }.backward(*tape, (x, grad), &of_losses, grads)?
+            }
+            _ => vec![0.0; x.len()],
+        })
+    }
+
+    /// The gradient of the input `x` of attention of either kind.
+    fn attention_backward(
+        &self,
+        (block, weights): (&'a Block, &'a AttentionWeights),
+        (tape, x): (InnerTape, &[f32]),
+        grad: &[f32],
+        grads: &mut AttentionWeights,
+        carried: &mut Carried<'_>,
+    ) -> Result<Vec<f32>> {
+        Ok(match (block, tape) {
+            (Block::Attention(attention), InnerTape::Attention(tape, biases)) => {
+                let site = self.site(attention, weights, biases.as_deref());
+                let inner = site.backward(*tape, (x, x), grad, grads)?;
+                self.carry_biases(attention, &inner.biases, &mut grads.relative, &mut carried.biases)?;
+                added(inner.x, &inner.source)
+            }
+            (Block::CrossAttention(attention), InnerTape::CrossAttention(tape)) => {
+                let site = self.cross_site(attention, weights);
+                let inner = site.backward(*tape, (x, self.encoded.states), grad, grads)?;
+                carried.encoded.iter_mut().zip(&inner.source).for_each(|(sum, grad)| *sum += grad);
+                inner.x
             }
             _ => vec![0.0; x.len()],
         })
