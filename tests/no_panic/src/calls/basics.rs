@@ -101,6 +101,7 @@ fn rounded_sums() {
     call(|| arch::bf16_panel::<Plain, 4>(any(), any(), &mut any()));
     call(|| arch::int8_panel::<Plain, 4>(any(), any(), &mut any()));
     call(|| arch::int4_panel::<Plain, 4>(any(), any(), &mut any()));
+    call(|| arch::round_block(&any(), &mut any()));
     call(|| arch::transpose::<f32>(any(), any()));
     call(|| <Plain as Arith>::fma(any(), any(), any()));
     call(|| <Plain as Arith>::f32_dots::<2>(any(), any()));
@@ -113,6 +114,7 @@ fn rounded_sums() {
     call(|| <Plain as Arith>::bf16_panel::<4>(any(), any(), &mut any()));
     call(|| <Plain as Arith>::int8_panel::<4>(any(), any(), &mut any()));
     call(|| <Plain as Arith>::int4_panel::<4>(any(), any(), &mut any()));
+    call(|| <Plain as Arith>::round_block(&any(), &mut any()));
     call(|| <Plain as Arith>::prefetch::<f32>(any()));
     call(|| <Plain as Arith>::transpose::<f32>(any(), any()));
     call(|| <Plain as Arith>::int4_row(any(), any(), any(), any()));
@@ -134,6 +136,7 @@ fn rounded_sums() {
         call(|| x86::bf16_panel::<4>(any(), any(), &mut any()));
         call(|| x86::int8_panel::<4>(any(), any(), &mut any()));
         call(|| x86::int4_panel::<4>(any(), any(), &mut any()));
+        call(|| x86::round_block(&any(), &mut any()));
         call(|| x86::prefetch_all::<f32>(any()));
         call(|| x86::transpose::<f32>(any(), any()));
         call(|| x86::int4_row(any(), any(), any(), any()));
