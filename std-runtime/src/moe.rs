@@ -75,8 +75,8 @@ pub fn experts_forward(
 /// let mut networks = Vec::new();
 /// for (down, x, out) in [(&double, &[3.0], &mut doubled), (&negate, &[5.0], &mut negated)] {
 ///     let down = Linear::new(Weights::F32(MatRef::new(down, 1, 1)?));
-///     let ffn = Ffn::new(FfnKind::Plain(Activation::Relu), None, one, down)?;
-///     networks.push(NetworkRows { ffn, x: MatRef::new(x, 1, 1)?, out: MatMut::new(out, 1, 1)? });
+///     let single = Experts::new(1, FfnKind::Plain(Activation::Relu), None, one, down)?;
+///     networks.push(NetworkRows { ffn: single.expert(0)?, x: MatRef::new(x, 1, 1)?, out: MatMut::new(out, 1, 1)? });
 /// }
 /// networks_forward(Operands::Exact, networks)?;
 /// assert_eq!((doubled, negated), ([6.0], [-5.0]));
