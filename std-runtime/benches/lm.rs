@@ -10,7 +10,8 @@
 //! All figures are medians, prefill of three, the others of 144. One thread is timed by its own processor time, which other
 //! programs on the machine do not add to, two by the clock.
 //!
-//! Measured on 2026-11-22, two virtual cores of an AMD EPYC (Zen 4: AVX-512 with dot products of bf16 and of bytes) that other
+//! Before attention in panels, lone rows of bf16 and int4 got faster, and smaller pieces (`tests/peers/README.md` has later figures):
+//! measured on 2026-11-22, two virtual cores of an AMD EPYC (Zen 4: AVX-512 with dot products of bf16 and of bytes) that other
 //! programs kept busy (load 5 to 9): shares move by a tenth from run to run. Two threads need a machine with little else to do
 //! and were not measured. An asterisk marks rows from before several rows of weights were asked for ahead:
 //!

@@ -3,7 +3,7 @@
 Random weights, the same for everyone: `mixtral` has 0.8 billion parameters, 8 experts, 2 for each token; `olmoe` 1.7
 billion, 64 experts, 8 for each. Prefill reads 512 ids and computes the last one's logits; decoding writes 64 ids after
 one, after the weights have been met: llama.cpp and PyTorch warm up before, mixlet's second 64 ids are counted. (Its prefill
-meets them for the first time, which takes 60 µs a MB.) `start` is a whole process that writes one token, `peak` the largest resident memory of a process, mapped files included. The methods of a row are measured one after the other, and every row `--repeats` times: rates are medians,
+meets them for the first time.) `start` is a whole process that writes one token, `peak` the largest resident memory of a process, mapped files included. The methods of a row are measured one after the other, and every row `--repeats` times: rates are medians,
 ratios medians of the ratios of one repeat.
 """
 import argparse
