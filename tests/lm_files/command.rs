@@ -132,7 +132,8 @@ fn wrong_usage_and_wrong_folders_say_what_to_do() {
         assert_eq!(names(&place.0.path("")), ["ids.safetensors", "model"], "{command}");
     }
     let run = place.run("quantize model out --weights int8 --memory-limit 1GB");
-    let message = "error: --memory-limit is for the two models of --compare; leave it out without\n";
+    let message =
+        "error: --memory-limit is for the two models of --compare; leave it out, or add --compare\n";
     assert_eq!((run.code, run.err.as_str()), (2, message));
     for command in ["quantize model out", "quantize model out --weights int3", "import model"] {
         assert_eq!(place.run(command).code, 2, "{command}");

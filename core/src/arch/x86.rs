@@ -28,7 +28,7 @@ const SCALES_INT4: usize = STEP_INT4 / GROUP;
 const BYTES_INT4: usize = STEP_INT4 / 2;
 /// Bytes ahead that a stream asks for where there is more to do than to read: measured from 256 to 4096.
 const AHEAD: usize = 1024;
-/// The same for a row that is alone: from 256 to 4096 the nearer the better, most of all in files in memory.
+/// The same for a row of int4 that is alone: of 256 to 2048 the nearest was the best, most of all in mapped files.
 const AHEAD_ALONE: usize = 256;
 
 /// [`super::int8_dots`] by `vpdpbusd`.

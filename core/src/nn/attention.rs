@@ -136,6 +136,13 @@ impl<R: Real> Attention<'_, R> {
         self.visibility.check(span)
     }
 
+    /// [`check`](Self::check), and the lengths of what the forward pass writes.
+    fn check_forward(&self, out: &[R], log_sums: &[R]) -> Result<(), NnError> {
+        self.check()?;
+        check_length("attention output", out.len(), self.shape.out_len())?;
+        check_length("attention log-sums", log_sums.len(), self.shape.log_sums_len())
+    }
+
     /// The rows of one key head: every query with every head of the group.
     #[inline(always)]
     fn rows(&self, kv_head: usize) -> Rows {

@@ -19,13 +19,19 @@ pub struct LatentShape {
 }
 
 impl LatentShape {
+    /// An error unless positions have room in a key.
+    pub(super) fn check(&self) -> Result<(), NnError> {
+        let good = self.rotary_dim <= self.head_dim;
+        check_setting("rotary width of latent attention", self.rotary_dim as f64, good, "at most head_dim")
+    }
+
     /// Values of a key without its position.
-    fn plain_dim(&self) -> usize {
+    pub(super) fn plain_dim(&self) -> usize {
         self.head_dim.saturating_sub(self.rotary_dim)
     }
 
     /// Values of what a head is unfolded from.
-    fn folded_dim(&self) -> usize {
+    pub(super) fn folded_dim(&self) -> usize {
         self.plain_dim() + self.value_dim
     }
 }
@@ -53,8 +59,7 @@ pub fn unfold_latent<R: Copy>(
     v: &mut [R],
 ) -> Result<(), NnError> {
     let LatentShape { tokens, heads, head_dim, rotary_dim, value_dim } = shape;
-    let (good, expected) = (rotary_dim <= head_dim, "at most head_dim");
-    check_setting("rotary width of latent attention", rotary_dim as f64, good, expected)?;
+    shape.check()?;
     check_length("folded keys and values", folded.len(), tokens * heads * shape.folded_dim())?;
     check_length("positions of keys", positions.len(), tokens * rotary_dim)?;
     check_length("keys", k.len(), tokens * heads * head_dim)?;

@@ -1,6 +1,6 @@
 //! The gradients of unfolded keys and values, folded again.
 
-use super::error::{check_length, check_setting};
+use super::error::check_length;
 use super::{LatentShape, NnError, Real};
 
 /// The gradients of [`unfold_latent`](super::unfold_latent), overwritten: with `n = head_dim − rotary_dim`,
@@ -23,10 +23,8 @@ pub fn unfold_latent_backward<R: Real>(
     grad_positions: &mut [R],
 ) -> Result<(), NnError> {
     let LatentShape { tokens, heads, head_dim, rotary_dim, value_dim } = shape;
-    let (good, expected) = (rotary_dim <= head_dim, "at most head_dim");
-    check_setting("rotary width of latent attention", rotary_dim as f64, good, expected)?;
-    let plain_dim = head_dim - rotary_dim;
-    let folded_dim = plain_dim + value_dim;
+    shape.check()?;
+    let (plain_dim, folded_dim) = (shape.plain_dim(), shape.folded_dim());
     check_length("gradient of the keys", grad_k.len(), tokens * heads * head_dim)?;
     check_length("gradient of the values", grad_v.len(), tokens * heads * value_dim)?;
     check_length("gradient of the folded", grad_folded.len(), tokens * heads * folded_dim)?;

@@ -56,9 +56,7 @@ pub(super) fn forward<R: Real, P: Products<R>>(
     scratch: &mut [R],
 ) -> Result<(), NnError> {
     let shape = attention.shape;
-    attention.check()?;
-    check_length("attention output", out.len(), shape.out_len())?;
-    check_length("attention log-sums", log_sums.len(), shape.log_sums_len())?;
+    attention.check_forward(out, log_sums)?;
     for kv_head in 0..shape.kv_heads {
         let rows = attention.rows(kv_head);
         let (tiles, left_over) = rows.tiles();

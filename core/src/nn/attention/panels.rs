@@ -64,9 +64,7 @@ pub fn attention_forward_by<A: Arith>(
     if shape.span.queries < FEW || attention.dropout.is_some() {
         return forward::<f32, DotsBy<A>>(attention, out, log_sums, scratch);
     }
-    attention.check()?;
-    check_length("attention output", out.len(), shape.out_len())?;
-    check_length("attention log-sums", log_sums.len(), shape.log_sums_len())?;
+    attention.check_forward(out, log_sums)?;
     for head in 0..shape.heads {
         for first in (0..shape.span.queries).step_by(PANEL) {
             let panel = Panel { attention, head, queries: first..shape.span.queries.min(first + PANEL) };

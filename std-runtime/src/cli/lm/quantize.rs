@@ -73,7 +73,7 @@ struct Seconds {
 /// Runs the command.
 pub(super) fn run(options: &QuantizeOptions) -> Result<()> {
     if options.load.is_limited() && options.compare.is_none() {
-        let problem = "--memory-limit is for the two models of --compare; leave it out without";
+        let problem = "--memory-limit is for the two models of --compare; leave it out, or add --compare";
         return Err(Error::Options { problem });
     }
     options.common.start()?;
